@@ -1,0 +1,198 @@
+//! What a beam search has decided for good, and what it may forget: hours of input in bounded memory.
+//!
+//! A token that every prefix of the beam has in common can never change: it is *stable*. Stable tokens are
+//! committed, which moves them with their spans out of the prefix tree into a plain list, and makes the tree begin
+//! after them. Committing depends on frames alone, never on how they were pushed.
+
+use super::beam::{Beam, Entry};
+use super::prefix::{NONE, ROOT};
+use crate::transcript::{FrameSpan, TokenSpan};
+
+/// Tree nodes and alignment links that are kept before dead ones are first looked for.
+pub(super) const COMPACT_FROM: usize = 8192;
+
+/// Tokens by which the prefixes in the beam may differ; older differences are decided for the best prefix.
+pub(super) const MOST_TENTATIVE: u32 = 512;
+
+/// A final reading of what has not been taken.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Hypothesis {
+    /// Natural logarithm of its mass.
+    pub score: f64,
+    pub tokens: Vec<TokenSpan<FrameSpan>>,
+}
+
+impl Beam {
+    /// Called after every frame: drops what is dead once there is much of it.
+    pub(super) fn bound_memory(&mut self) {
+        if self.deepest > MOST_TENTATIVE {
+            self.settle(self.deepest - MOST_TENTATIVE / 2);
+            self.compact();
+        } else if self.tree.len().max(self.alignments.len()) >= self.compact_at {
+            self.compact();
+        }
+    }
+
+    /// The prefix with the largest mass.
+    fn best(&self) -> Option<&Entry> {
+        (self.entries.iter()).max_by(|a, b| a.mass().total_cmp(&b.mass()).then(b.node.cmp(&a.node)))
+    }
+
+    /// Drops the prefixes that differ from the best one within its first `depth` tokens, or are far longer.
+    fn settle(&mut self, depth: u32) {
+        let Some(best) = self.best() else { return };
+        let anchor = self.tree.ancestor(best.node, depth);
+        let depth = self.tree.node(anchor).depth;
+        let longest = self.tree.node(best.node).depth + MOST_TENTATIVE / 2;
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|entry| {
+            let stays = self.tree.ancestor(entry.node, depth) == anchor
+                && self.tree.node(entry.node).depth <= longest;
+            if !stays {
+                self.tree.set_slot(entry.node, NONE);
+            }
+            stays
+        });
+        for (slot, entry) in (0u32..).zip(&entries) {
+            self.tree.set_slot(entry.node, slot);
+        }
+        self.entries = entries;
+    }
+
+    /// Commits what is stable, but for the last stable token, whose end may still move, and drops dead nodes.
+    pub(super) fn compact(&mut self) {
+        let common = self
+            .tree
+            .common(self.entries.iter().map(|entry| entry.node));
+        let root = match self.tree.node(common).parent {
+            NONE => ROOT,
+            parent => parent,
+        };
+        if let Some(best) = self.best()
+            && root != ROOT
+        {
+            let ids = self.tree.tokens(ROOT, best.node);
+            let kept = self.committed.len() + self.tree.node(root).depth as usize;
+            self.alignments
+                .spans(best.trace(), &ids, &mut self.committed);
+            self.committed.truncate(kept);
+        }
+        let moved = (self.tree).compact(root, self.entries.iter().map(|entry| entry.node));
+        if !self.states.is_empty() {
+            let states = moved.iter().zip(&self.states);
+            self.states = (states.filter(|(moved, _)| **moved != NONE))
+                .map(|(_, state)| *state)
+                .collect();
+        }
+        let place = |old: u32, moved: &[u32]| moved.get(old as usize).copied().unwrap_or(NONE);
+        self.deepest = 0;
+        for entry in &mut self.entries {
+            entry.node = place(entry.node, &moved);
+            entry.parent = place(entry.parent, &moved);
+            self.deepest = self.deepest.max(self.tree.node(entry.node).depth);
+        }
+        let chains = self.entries.iter().flat_map(|entry| {
+            let depth = self.tree.node(entry.node).depth;
+            [
+                (entry.blank_trace.link, depth),
+                (entry.label_trace.link, depth),
+            ]
+        });
+        let moved = self.alignments.compact(chains);
+        for entry in &mut self.entries {
+            entry.blank_trace.link = place(entry.blank_trace.link, &moved);
+            entry.label_trace.link = place(entry.label_trace.link, &moved);
+        }
+        let alive = self.tree.len().max(self.alignments.len());
+        self.compact_at = COMPACT_FROM.max(4 * alive);
+    }
+
+    /// The ids of all stable tokens that have not been taken.
+    pub fn stable(&self) -> Vec<u32> {
+        let common = self
+            .tree
+            .common(self.entries.iter().map(|entry| entry.node));
+        self.behind(common)
+    }
+
+    /// The ids of the best prefix, without what has been taken.
+    pub fn leading(&self) -> Vec<u32> {
+        self.behind(self.best().map_or(ROOT, |best| best.node))
+    }
+
+    fn behind(&self, node: u32) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.committed.iter().map(|token| token.id).collect();
+        ids.extend(self.tree.tokens(ROOT, node));
+        ids
+    }
+
+    /// The frame after the last token of the best prefix, none where it has none.
+    pub fn last_end(&self) -> Option<u64> {
+        let best = self.best()?;
+        match best.trace() {
+            trace if trace.link != NONE => Some(trace.end),
+            _ => self.committed.last().map(|token| token.span.end),
+        }
+    }
+
+    /// The stable tokens that can be taken now; [`take`](Self::take) takes the first of them.
+    pub fn commit(&mut self) -> &[TokenSpan<FrameSpan>] {
+        self.compact();
+        &self.committed
+    }
+
+    /// Takes the first `count` committed tokens out.
+    pub fn take(&mut self, count: usize) -> Vec<TokenSpan<FrameSpan>> {
+        self.committed.drain(..count).collect()
+    }
+
+    /// All complete readings in the beam, best first: node and log-mass with what the guide adds at the end.
+    fn complete(&self) -> Vec<(f64, &Entry)> {
+        let mut complete: Vec<(f64, &Entry)> = (self.entries.iter())
+            .filter_map(|entry| {
+                let gain = match &self.guide {
+                    None => 0.0,
+                    Some(guide) => guide.finish(self.states[entry.node as usize])?,
+                };
+                Some((self.log(entry.mass()) + gain, entry))
+            })
+            .collect();
+        complete.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.node.cmp(&b.1.node)));
+        complete
+    }
+
+    /// The score of the best complete reading; minus infinity where none is complete.
+    pub fn best_score(&self) -> f64 {
+        self.complete()
+            .first()
+            .map_or(f64::NEG_INFINITY, |best| best.0)
+    }
+
+    /// The best complete readings, at most `count` that `distinct` lets pass, best first.
+    pub fn finish(
+        &self,
+        count: usize,
+        mut distinct: impl FnMut(&Hypothesis) -> bool,
+    ) -> Vec<Hypothesis> {
+        let mut readings = Vec::new();
+        for (score, entry) in self.complete() {
+            if readings.len() == count {
+                break;
+            }
+            let mut tokens = self.committed.clone();
+            let ids = self.tree.tokens(ROOT, entry.node);
+            self.alignments.spans(entry.trace(), &ids, &mut tokens);
+            let reading = Hypothesis { score, tokens };
+            if distinct(&reading) {
+                readings.push(reading);
+            }
+        }
+        readings
+    }
+
+    /// Nodes, links and prefixes kept: what the memory of a search is made of.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize, usize) {
+        (self.tree.len(), self.alignments.len(), self.entries.len())
+    }
+}

@@ -1,0 +1,106 @@
+//! Greedy decoding: the best token of each frame, repeats merged, blanks dropped.
+//!
+//! One comparison per score and nothing else to keep but the tokens found, so frames may come in any chunking:
+//! the result is the same to the last bit.
+
+use super::frame::Frame;
+use crate::transcript::{FrameSpan, TokenSpan};
+
+/// The state of a greedy search.
+#[derive(Debug, Clone)]
+pub(crate) struct Greedy {
+    blank: usize,
+    /// Ids that may be emitted, where the alphabet is restricted.
+    allowed: Option<Vec<bool>>,
+    frames: u64,
+    /// The best token of the frame before, the blank at the start.
+    previous: usize,
+    emitted: Vec<TokenSpan<FrameSpan>>,
+    /// Log-prob of the best path.
+    best_path: f64,
+    /// Log-prob of the best path when every token is allowed.
+    free_path: f64,
+}
+
+impl Greedy {
+    pub fn new(blank: u32, allowed: Option<Vec<bool>>) -> Self {
+        Self {
+            blank: blank as usize,
+            allowed,
+            frames: 0,
+            previous: blank as usize,
+            emitted: Vec::new(),
+            best_path: 0.0,
+            free_path: 0.0,
+        }
+    }
+
+    /// Takes in the next frame.
+    pub fn step(&mut self, frame: &Frame<'_>) {
+        let best = match &self.allowed {
+            None => frame.peak.index,
+            Some(allowed) => best_allowed(frame, allowed, self.blank),
+        };
+        let log_prob = f64::from(frame.log_prob(best));
+        self.best_path += log_prob;
+        self.free_path += f64::from(frame.log_prob(frame.peak.index));
+        if best != self.blank {
+            let confidence = (log_prob.exp() as f32).min(1.0);
+            let end = self.frames + 1;
+            match self.emitted.last_mut() {
+                Some(token) if best == self.previous => {
+                    token.span.end = end;
+                    token.confidence = token.confidence.max(confidence);
+                }
+                _ => self.emitted.push(TokenSpan {
+                    id: best as u32,
+                    span: FrameSpan {
+                        start: self.frames,
+                        end,
+                    },
+                    confidence,
+                }),
+            }
+        }
+        self.previous = best;
+        self.frames += 1;
+    }
+
+    /// The tokens found and not yet taken. They never change, except that the last may still grow longer.
+    pub fn emitted(&self) -> &[TokenSpan<FrameSpan>] {
+        &self.emitted
+    }
+
+    /// Takes the first `count` tokens out.
+    pub fn take(&mut self, count: usize) -> Vec<TokenSpan<FrameSpan>> {
+        self.emitted.drain(..count).collect()
+    }
+
+    /// All tokens not taken.
+    pub fn into_emitted(self) -> Vec<TokenSpan<FrameSpan>> {
+        self.emitted
+    }
+
+    /// Log-prob of the best path.
+    pub fn score(&self) -> f64 {
+        self.best_path
+    }
+
+    /// Log-odds of the best allowed path against the best of all, where the alphabet is restricted.
+    pub fn margin(&self) -> Option<f64> {
+        let restricted = self.allowed.is_some();
+        restricted.then_some(self.best_path - self.free_path)
+    }
+}
+
+/// The allowed token of the highest score, the blank where none is possible.
+fn best_allowed(frame: &Frame<'_>, allowed: &[bool], blank: usize) -> usize {
+    let mut best = blank;
+    let mut value = frame.scores[blank];
+    for (id, (&score, &allowed)) in frame.scores.iter().zip(allowed).enumerate() {
+        if allowed && score > value {
+            (best, value) = (id, score);
+        }
+    }
+    best
+}

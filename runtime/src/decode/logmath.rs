@@ -1,0 +1,169 @@
+//! Arithmetic on one frame of V scores: maximum, log-softmax normalizer, and a fast exponential.
+//!
+//! The loops keep [`LANES`] independent accumulators, so that the compiler turns them into vector code on every
+//! target, and so that a sum's rounding does not depend on the machine's vector width.
+
+/// Accumulators per loop: four SSE2 or NEON registers.
+const LANES: usize = 16;
+
+/// The largest of a frame's scores and where it first stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Peak {
+    pub index: usize,
+    pub value: f32,
+}
+
+/// Why a frame cannot be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BadFrame {
+    /// A score is NaN.
+    Nan,
+    /// A score is plus infinity.
+    Infinite,
+    /// No score is above minus infinity.
+    Impossible,
+}
+
+/// Finds the maximum of a frame and refuses NaN, plus infinity and frames without any possible token.
+pub(crate) fn peak(row: &[f32]) -> Result<Peak, BadFrame> {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    let mut nan = [false; LANES];
+    let chunks = row.chunks_exact(LANES);
+    for (lane, &x) in chunks.remainder().iter().enumerate() {
+        nan[lane] |= x.is_nan();
+        largest[lane] = if x > largest[lane] { x } else { largest[lane] };
+    }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            nan[lane] |= x.is_nan();
+            largest[lane] = if x > largest[lane] { x } else { largest[lane] };
+        }
+    }
+    if nan.contains(&true) {
+        return Err(BadFrame::Nan);
+    }
+    let value = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    if value == f32::INFINITY {
+        return Err(BadFrame::Infinite);
+    }
+    if value == f32::NEG_INFINITY {
+        return Err(BadFrame::Impossible);
+    }
+    let index = position(row, value).ok_or(BadFrame::Impossible)?;
+    Ok(Peak { index, value })
+}
+
+/// The first place of `value`, looking at a whole chunk at a time.
+fn position(row: &[f32], value: f32) -> Option<usize> {
+    let mut start = 0;
+    for chunk in row.chunks(LANES) {
+        let hit = chunk.iter().fold(false, |hit, &x| hit | (x == value));
+        if hit {
+            return chunk.iter().position(|&x| x == value).map(|at| start + at);
+        }
+        start += chunk.len();
+    }
+    None
+}
+
+/// `ln(sum(exp(x)))` of a frame whose maximum is known: what log-softmax subtracts from each logit.
+pub(crate) fn log_sum_exp(row: &[f32], largest: f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let chunks = row.chunks_exact(LANES);
+    for (lane, &x) in chunks.remainder().iter().enumerate() {
+        sums[lane] += exp(x - largest);
+    }
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += exp(chunk[lane] - largest);
+        }
+    }
+    let sum: f64 = sums.iter().map(|&sum| f64::from(sum)).sum();
+    largest + sum.ln() as f32
+}
+
+/// `e^x` for `x <= 0`, within 2e-7 of the true value in proportion; what lies below `e^-87` is `e^-87`, and so
+/// far below one that no sum of a frame notices.
+///
+/// `e^x = 2^n 2^f` with n the nearest whole number to `x log2(e)`; `2^f` on [-1/2, 1/2] is its Taylor polynomial.
+/// Without branches, so that loops over it become vector code; the library function does not.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 leaves the nearest whole number in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    // ln 2 in two parts, the first short enough that n times it is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = if x > -87.0 { x } else { -87.0 };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let mut p = 1.0 / 720.0;
+    for coefficient in [1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+        p = p * r + coefficient;
+    }
+    let power = (shifted.to_bits() << 23).wrapping_add(127 << 23);
+    p * f32::from_bits(power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn exp_is_close() {
+        let mut worst = 0.0f64;
+        for i in 0..870_000 {
+            let x = i as f32 * -1e-4;
+            let truth = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) / truth - 1.0).abs());
+        }
+        assert!(worst < 3e-7, "{worst}");
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(f32::NEG_INFINITY) < 1.7e-38);
+    }
+
+    #[test]
+    fn bad_frames_are_told_apart() {
+        let inf = f32::INFINITY;
+        for width in [1, 2, 15, 16, 17, 40] {
+            for at in 0..width {
+                let mut row = vec![-1.0; width];
+                row[at] = f32::NAN;
+                assert_eq!(peak(&row), Err(BadFrame::Nan));
+                row[at] = inf;
+                assert_eq!(peak(&row), Err(BadFrame::Infinite));
+                row[at] = -0.5;
+                assert_eq!(
+                    peak(&row),
+                    Ok(Peak {
+                        index: at,
+                        value: -0.5
+                    })
+                );
+            }
+            assert_eq!(peak(&vec![-inf; width]), Err(BadFrame::Impossible));
+        }
+        assert_eq!(peak(&[]), Err(BadFrame::Impossible));
+    }
+
+    proptest! {
+        #[test]
+        fn the_peak_is_the_first_maximum(row in prop::collection::vec(-3i8..4, 1..70)) {
+            let row: Vec<f32> = row.into_iter().map(f32::from).collect();
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let first = row.iter().position(|&x| x == largest).unwrap();
+            prop_assert_eq!(peak(&row), Ok(Peak { index: first, value: largest }));
+        }
+
+        #[test]
+        fn the_normalizer_is_log_sum_exp(row in prop::collection::vec(-60f32..60.0, 1..70)) {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let truth = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+            let error = (f64::from(log_sum_exp(&row, largest)) - truth).abs();
+            prop_assert!(error < 1e-5, "{error}");
+        }
+    }
+}

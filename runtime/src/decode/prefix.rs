@@ -1,0 +1,216 @@
+//! The prefix tree: every token sequence a beam search looks at is one node, named by one number.
+//!
+//! A node is its parent's sequence and one token more. The pair (parent, token) leads to at most one node, so two
+//! alignments of the same sequence always meet in the same node and their masses add up. Parents come before
+//! their children in the array, also after [`compact`](PrefixTree::compact) has thrown dead branches away.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// "No node", "no slot", "no token".
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// The node of the sequence that everything alive continues.
+pub(crate) const ROOT: u32 = 0;
+
+/// One token sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    pub parent: u32,
+    /// The sequence's last token, [`NONE`] for the empty sequence.
+    pub token: u32,
+    /// Where the sequence stands in the beam, [`NONE`] while it does not.
+    pub slot: u32,
+    /// Tokens since the root.
+    pub depth: u32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PrefixTree {
+    nodes: Vec<Node>,
+    children: HashMap<u64, u32, BuildHasherDefault<PairHasher>>,
+}
+
+impl PrefixTree {
+    /// The tree of the empty sequence, which stands in slot 0.
+    pub fn new() -> Self {
+        let root = Node {
+            parent: NONE,
+            token: NONE,
+            slot: 0,
+            depth: 0,
+        };
+        Self {
+            nodes: vec![root],
+            children: HashMap::default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    pub fn set_slot(&mut self, node: u32, slot: u32) {
+        self.nodes[node as usize].slot = slot;
+    }
+
+    /// The sequence `node` followed by `token`, if it has been met.
+    pub fn child(&self, node: u32, token: u32) -> Option<u32> {
+        self.children.get(&pair(node, token)).copied()
+    }
+
+    /// Adds the sequence `node` followed by `token`, which has not been met.
+    pub fn insert(&mut self, node: u32, token: u32) -> u32 {
+        // Compaction keeps the tree far below 2^32 nodes.
+        let child = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            parent: node,
+            token,
+            slot: NONE,
+            depth: self.node(node).depth + 1,
+        });
+        self.children.insert(pair(node, token), child);
+        child
+    }
+
+    /// The tokens from below `ancestor` down to `node`.
+    pub fn tokens(&self, ancestor: u32, mut node: u32) -> Vec<u32> {
+        let mut tokens = Vec::with_capacity(self.node(node).depth as usize);
+        while node != ancestor && node != ROOT {
+            tokens.push(self.node(node).token);
+            node = self.node(node).parent;
+        }
+        tokens.reverse();
+        tokens
+    }
+
+    /// The ancestor of `node` that is at most `depth` tokens from the root.
+    pub fn ancestor(&self, mut node: u32, depth: u32) -> u32 {
+        while self.node(node).depth > depth {
+            node = self.node(node).parent;
+        }
+        node
+    }
+
+    /// The longest sequence that all `nodes` begin with.
+    pub fn common(&self, nodes: impl IntoIterator<Item = u32>) -> u32 {
+        let mut nodes = nodes.into_iter();
+        let first = nodes.next().unwrap_or(ROOT);
+        nodes.fold(first, |common, node| {
+            let depth = self.node(common).depth.min(self.node(node).depth);
+            let (mut a, mut b) = (self.ancestor(common, depth), self.ancestor(node, depth));
+            while a != b {
+                (a, b) = (self.node(a).parent, self.node(b).parent);
+            }
+            a
+        })
+    }
+
+    /// Makes `root` the root and drops every node that is no ancestor of a node of `alive`.
+    ///
+    /// All of `alive` must continue `root`. Returns where each old node went, [`NONE`] for the dropped.
+    pub fn compact(&mut self, root: u32, alive: impl IntoIterator<Item = u32>) -> Vec<u32> {
+        let mut moved = vec![NONE; self.nodes.len()];
+        moved[root as usize] = ROOT;
+        for mut node in alive {
+            while moved[node as usize] == NONE {
+                moved[node as usize] = ROOT;
+                node = self.node(node).parent;
+            }
+        }
+        let base = self.node(root).depth;
+        let mut kept = Vec::new();
+        self.children.clear();
+        for (old, &node) in self.nodes.iter().enumerate() {
+            if moved[old] == NONE {
+                continue;
+            }
+            let new = kept.len() as u32;
+            moved[old] = new;
+            let parent = if new == ROOT {
+                NONE
+            } else {
+                let parent = moved[node.parent as usize];
+                self.children.insert(pair(parent, node.token), new);
+                parent
+            };
+            kept.push(Node {
+                parent,
+                depth: node.depth - base,
+                ..node
+            });
+        }
+        self.nodes = kept;
+        moved
+    }
+}
+
+fn pair(node: u32, token: u32) -> u64 {
+    u64::from(node) << 32 | u64::from(token)
+}
+
+/// Spreads a pair over the hash's bits with one multiplication: keys are ours, nobody can choose them to collide.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PairHasher(u64);
+
+impl Hasher for PairHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        // 2^64 divided by the golden ratio; the table takes its place from the low bits and its tag from the
+        // high ones, so the well-mixed high half is folded onto the low one.
+        let product = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_has_one_node() {
+        let mut tree = PrefixTree::new();
+        let a = tree.insert(ROOT, 1);
+        let ab = tree.insert(a, 2);
+        let b = tree.insert(ROOT, 2);
+        assert_eq!(tree.child(ROOT, 1), Some(a));
+        assert_eq!(tree.child(a, 2), Some(ab));
+        assert_eq!(tree.child(b, 2), None);
+        assert_eq!(tree.tokens(ROOT, ab), [1, 2]);
+        assert_eq!(tree.common([ab, a]), a);
+        assert_eq!(tree.common([ab, b]), ROOT);
+        assert_eq!(tree.ancestor(ab, 1), a);
+    }
+
+    #[test]
+    fn compaction_keeps_the_living_and_their_ancestors() {
+        let mut tree = PrefixTree::new();
+        let a = tree.insert(ROOT, 1);
+        let dead = tree.insert(ROOT, 2);
+        let ab = tree.insert(a, 2);
+        let abc = tree.insert(ab, 3);
+        let abd = tree.insert(ab, 4);
+        let moved = tree.compact(a, [abc, abd]);
+        assert_eq!(moved[dead as usize], NONE);
+        assert_eq!(moved[a as usize], ROOT);
+        assert_eq!(tree.len(), 4);
+        let (ab, abd) = (moved[ab as usize], moved[abd as usize]);
+        assert_eq!(tree.node(abd).depth, 2);
+        assert_eq!(tree.tokens(ROOT, abd), [2, 4]);
+        assert_eq!(tree.child(ROOT, 2), Some(ab));
+        assert_eq!(tree.node(ROOT).token, 1);
+    }
+}

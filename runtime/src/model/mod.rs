@@ -1,0 +1,105 @@
+//! Models: features in, scores out, and everything between a file on disk and its first run.
+//!
+//! [`CtcModel`] is all a recognizer knows of a model; [`FakeModel`] implements it without a network, and
+//! `OrtModel` (feature `onnx`) runs an ONNX file. [`ModelFile`] is such a file read and checked;
+//! [`Sequence`] turns runs over blocks into the scores of one utterance, delay and flush included. Axis
+//! letters: T feature frames, F features, T' output frames, V vocabulary with blank.
+
+mod fake;
+mod file;
+pub mod header;
+#[cfg(feature = "onnx")]
+mod library;
+#[cfg(feature = "onnx")]
+mod ort;
+#[cfg(feature = "onnx")]
+mod pool;
+mod provider;
+#[cfg(all(feature = "onnx", feature = "load-dynamic"))]
+mod search;
+mod sequence;
+#[cfg(test)]
+pub(crate) mod testing;
+pub(crate) mod walk;
+pub(crate) mod wire;
+
+use crate::Result;
+use crate::spec::ModelSpec;
+use ndarray::{Array2, ArrayView2};
+use std::fmt;
+
+pub use fake::FakeModel;
+pub use file::{MAX_MODEL_BYTES, ModelFile};
+#[cfg(feature = "onnx")]
+pub use library::{Library, LibraryOptions, TelemetryUploader};
+#[cfg(feature = "onnx")]
+pub use ort::{OrtModel, OrtOptions};
+#[cfg(feature = "onnx")]
+pub use provider::{Availability, availability};
+pub use provider::{CpuNodes, Provider, ProviderReport};
+pub use sequence::{BLOCK_FRAMES, Sequence};
+
+/// A CTC model: one object shared by any number of threads and streams, each with its own [`ModelState`].
+pub trait CtcModel: Send + Sync + fmt::Debug {
+    /// What the model says about itself.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Scores `[T', V]` of the features `[T, F]`, in the values `spec().graph.output_values` names.
+    ///
+    /// For a model that streams, T is a multiple of the stride, T' = T / stride, and `state` carries the
+    /// model from one block of an utterance to the next; the delay is still in the output ([`Sequence`]
+    /// takes it out). For any other model the features are a whole utterance and `state` is empty.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for features of another F, a T that
+    /// is not such a multiple, or another model's state;
+    /// [`ErrorKind::Inference`](crate::ErrorKind::Inference) if the run fails or gives NaN.
+    fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>>;
+
+    /// The number of feature frames every run must have, for a graph with a fixed time axis.
+    fn fixed_frames(&self) -> Option<usize> {
+        None
+    }
+
+    /// One run for several utterances at once, each with its own state; an implementation may join blocks of
+    /// equal length into one batch, this one goes through them in turn.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), for the first that fails.
+    fn run_batch(
+        &self,
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+    ) -> Result<Vec<Array2<f32>>> {
+        let runs = blocks.iter_mut();
+        runs.map(|(features, state)| self.run(features.view(), state))
+            .collect()
+    }
+}
+
+/// What a model carries from one block of an utterance to the next: one f32 tensor for each entry of the
+/// spec's `streaming.state`, batch axis left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelState {
+    tensors: Vec<Vec<f32>>,
+}
+
+impl ModelState {
+    /// The state at the start of an utterance: zeros, or nothing for a model without state.
+    pub fn start(spec: &ModelSpec) -> Self {
+        let states = spec.streaming.iter().flat_map(|s| &s.state);
+        let sizes = states.map(|state| state.shape.iter().product());
+        Self {
+            tensors: sizes.map(|size| vec![0.0; size]).collect(),
+        }
+    }
+
+    /// The tensors in the order of the spec.
+    pub fn tensors(&self) -> &[Vec<f32>] {
+        &self.tensors
+    }
+
+    /// The same, for a model to write the next state into.
+    pub fn tensors_mut(&mut self) -> &mut [Vec<f32>] {
+        &mut self.tensors
+    }
+}

@@ -1,0 +1,401 @@
+//! What a run will take, told before it starts: `acolyte-train check RECIPE`.
+//!
+//! Reads the manifests, not the audio: rows and hours of every set, rows that cannot be used and why, how often
+//! each token occurs, the batches of an epoch, memory and time. Nothing is refused here but what cannot be read
+//! at all; [`CheckReport::refused`] says whether the run itself would be.
+
+use crate::config::{BadRows, Recipe};
+use crate::data::batch::{BatchOptions, Order, Shape, picks};
+use crate::data::loader::{Examples, fit_shapes, plan_epoch};
+use crate::data::rows::{DroppedRow, Reason, count_reasons};
+use crate::data::speech::SpeechData;
+use crate::error::Result;
+use acolyte::spec::Normalization;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+
+/// Rows left out that a printed report lists.
+const SHOWN_ROWS: usize = 20;
+
+/// What one training step costs, where that is known.
+pub trait StepCost {
+    /// Trained parameters.
+    fn parameters(&self) -> usize;
+    /// Seconds of one step with a batch of this shape.
+    fn seconds(&self, shape: Shape) -> f64;
+    /// Bytes of activations and gradients of one step with a batch of this shape.
+    fn bytes(&self, shape: Shape) -> usize;
+}
+
+/// One set of a recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetReport {
+    /// Its name.
+    pub name: String,
+    /// Times an epoch sees each row; none for a dev set.
+    pub repeat: Option<f32>,
+    /// Usable rows.
+    pub rows: usize,
+    /// Hours of audio in them.
+    pub hours: f64,
+    /// Speakers known.
+    pub speakers: usize,
+}
+
+/// What a run will take.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// The recipe's name.
+    pub name: String,
+    /// The sets, training first.
+    pub sets: Vec<SetReport>,
+    /// Rows left out, and why.
+    pub dropped: Vec<DroppedRow>,
+    /// Whether the run would not start, because `bad_rows` is `refuse` and there are some.
+    pub refused: bool,
+    /// Every token and how often the training transcripts have it.
+    pub tokens: Vec<(String, u64)>,
+    /// The batch shapes, each with the number of batches of the first epoch that have it.
+    pub shapes: Vec<(Shape, usize)>,
+    /// Items of the first epoch.
+    pub items: usize,
+    /// Share of the first epoch's frames that are padding.
+    pub padding: f64,
+    /// Epochs.
+    pub epochs: usize,
+    /// Bytes of decoded audio kept in memory.
+    pub cache_bytes: usize,
+    /// Bytes of all decoded audio.
+    pub audio_bytes: usize,
+    /// Parameters, where the model's cost is known.
+    pub parameters: Option<usize>,
+    /// Bytes of cache, batches, parameters with their optimizer state, and activations where known.
+    pub memory_bytes: usize,
+    /// Seconds of training, where the cost of a step is known; bounded by `max_minutes`.
+    pub seconds: Option<f64>,
+}
+
+impl CheckReport {
+    /// Batches of the first epoch.
+    pub fn batches(&self) -> usize {
+        self.shapes.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// Checks a recipe against the manifests in `folder`.
+///
+/// # Errors
+/// As [`SpeechData::declared`] for manifests that cannot be read and for a training set without a usable row.
+pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&dyn StepCost>) -> Result<CheckReport> {
+    let mut tolerant = recipe.clone();
+    tolerant.data.bad_rows = BadRows::Drop;
+    let data = SpeechData::declared(&tolerant, folder)?;
+    let rate = recipe.features.sample_rate;
+    let plain = recipe.features.spec(Normalization::None);
+    let train = data.training(&plain)?;
+    let dev = data
+        .dev()
+        .iter()
+        .map(|set| data.judging(set, &plain))
+        .collect::<Result<Vec<_>>>()?;
+    let dev: Vec<&dyn Examples> = dev.iter().map(|set| set as &dyn Examples).collect();
+
+    let picks = picks(data.weights(), recipe.seed, 0);
+    let shapes = fit_shapes(&train, &picks, &dev, &BatchOptions::from_recipe(recipe));
+    let order = Order::Shuffled {
+        seed: recipe.seed,
+        epoch: 0,
+    };
+    let plan = plan_epoch(&train, &picks, &shapes, 0, order);
+    let mut counts: BTreeMap<Shape, usize> = shapes.all().iter().map(|&s| (s, 0)).collect();
+    for batch in plan.iter() {
+        *counts.entry(batch.shape).or_default() += 1;
+    }
+    let planned: usize = plan.iter().map(|b| b.shape.batch * b.shape.frames).sum();
+    let filled: usize = picks.iter().map(|&pick| train.frames(pick, 0)).sum();
+
+    let audio_bytes = std::iter::once(data.train())
+        .chain(data.dev())
+        .flat_map(|set| (0..set.audio().len()).map(|i| set.audio().length(i)))
+        .sum::<usize>()
+        * size_of::<i16>();
+    let cache_bytes = audio_bytes.min(recipe.data.cache_mib.saturating_mul(1 << 20));
+    let largest = |bytes: &dyn Fn(Shape) -> usize| shapes.all().iter().map(|&s| bytes(s)).max();
+    // Two batches ready, one in preparation, one in use.
+    let batch_bytes =
+        largest(&|s| 4 * size_of::<f32>() * s.batch * s.frames * recipe.features.mels).unwrap_or(0);
+    let model_bytes = cost.map_or(0, |cost| {
+        // Weights, gradients, two moments and the average.
+        5 * size_of::<f32>() * cost.parameters() + largest(&|s| cost.bytes(s)).unwrap_or(0)
+    });
+    let seconds = cost.map(|cost| {
+        let epoch: f64 = plan.iter().map(|batch| cost.seconds(batch.shape)).sum();
+        let limit = recipe
+            .train
+            .max_minutes
+            .map_or(f64::INFINITY, |m| 60.0 * f64::from(m));
+        (epoch * recipe.train.epochs as f64).min(limit)
+    });
+
+    Ok(CheckReport {
+        name: recipe.name.clone(),
+        sets: set_reports(recipe, &data, rate),
+        refused: recipe.data.bad_rows == BadRows::Refuse
+            && data
+                .dropped()
+                .iter()
+                .any(|row| !matches!(row.reason, Reason::TooLong | Reason::TooShort)),
+        tokens: token_counts(&data),
+        dropped: data.dropped().to_vec(),
+        shapes: counts.into_iter().collect(),
+        items: picks.len(),
+        padding: 1.0 - filled as f64 / planned.max(1) as f64,
+        epochs: recipe.train.epochs,
+        cache_bytes,
+        audio_bytes,
+        parameters: cost.map(StepCost::parameters),
+        memory_bytes: cache_bytes + batch_bytes + model_bytes,
+        seconds,
+    })
+}
+
+fn set_reports(recipe: &Recipe, data: &SpeechData, rate: u32) -> Vec<SetReport> {
+    let report = |name: String, repeat, rows: &mut dyn Iterator<Item = (usize, Option<&str>)>| {
+        let mut speakers = BTreeSet::new();
+        let (mut count, mut samples) = (0, 0);
+        for (length, speaker) in rows {
+            count += 1;
+            samples += length;
+            speakers.extend(speaker);
+        }
+        SetReport {
+            name,
+            repeat,
+            rows: count,
+            hours: samples as f64 / f64::from(rate) / 3600.0,
+            speakers: speakers.len(),
+        }
+    };
+    let mut sets = Vec::new();
+    for (set, (range, repeat)) in recipe.data.train.iter().zip(data.weights()) {
+        let train = data.train();
+        let mut rows = range
+            .clone()
+            .zip(train.utterances().get(range.clone()).unwrap_or_default())
+            .map(|(index, utterance)| (train.audio().length(index), utterance.speaker.as_deref()));
+        sets.push(report(
+            set.manifest.display().to_string(),
+            Some(*repeat),
+            &mut rows,
+        ));
+    }
+    for set in data.dev() {
+        let mut rows = set
+            .utterances()
+            .iter()
+            .enumerate()
+            .map(|(index, utterance)| (set.audio().length(index), utterance.speaker.as_deref()));
+        sets.push(report(set.name.clone(), None, &mut rows));
+    }
+    sets
+}
+
+fn token_counts(data: &SpeechData) -> Vec<(String, u64)> {
+    let mut counts = vec![0; data.alphabet().len() + 1];
+    for &id in data.train().utterances().iter().flat_map(|u| &u.targets) {
+        if let Some(count) = counts.get_mut(id as usize) {
+            *count += 1;
+        }
+    }
+    data.alphabet()
+        .iter()
+        .cloned()
+        .zip(counts.into_iter().skip(1))
+        .collect()
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: usize| bytes as f64 / (1u32 << 20) as f64;
+        writeln!(f, "recipe {}", self.name)?;
+        writeln!(
+            f,
+            "{:<44} {:>7} {:>8} {:>8} {:>7}",
+            "set", "rows", "hours", "speakers", "repeat"
+        )?;
+        for set in &self.sets {
+            let repeat = set
+                .repeat
+                .map_or("dev".to_owned(), |repeat| repeat.to_string());
+            writeln!(
+                f,
+                "{:<44} {:>7} {:>8.2} {:>8} {:>7}",
+                set.name, set.rows, set.hours, set.speakers, repeat
+            )?;
+        }
+        for (reason, count) in count_reasons(&self.dropped) {
+            writeln!(f, "left out: {count} rows, {reason}")?;
+        }
+        for row in self.dropped.iter().take(SHOWN_ROWS) {
+            writeln!(
+                f,
+                "  {}: line {}: {}",
+                row.manifest.display(),
+                row.line,
+                row.message
+            )?;
+        }
+        if self.dropped.len() > SHOWN_ROWS {
+            writeln!(f, "  and {} more", self.dropped.len() - SHOWN_ROWS)?;
+        }
+        if self.refused {
+            writeln!(
+                f,
+                "the run would not start: mend these rows, or set data.bad_rows = \"drop\""
+            )?;
+        }
+        write!(f, "{} tokens:", self.tokens.len())?;
+        for (token, count) in &self.tokens {
+            write!(f, " {token:?} {count}")?;
+        }
+        writeln!(f)?;
+        let unseen = self.tokens.iter().filter(|(_, count)| *count == 0).count();
+        if unseen > 0 {
+            writeln!(
+                f,
+                "{unseen} tokens never occur in the training transcripts and cannot be learned"
+            )?;
+        }
+        write!(
+            f,
+            "an epoch: {} items in {} batches, {:.1} % padding; shapes",
+            self.items,
+            self.batches(),
+            100.0 * self.padding
+        )?;
+        for (shape, count) in &self.shapes {
+            write!(f, " {count} x [{}, {}]", shape.batch, shape.frames)?;
+        }
+        writeln!(
+            f,
+            "\n{} epochs: about {} steps",
+            self.epochs,
+            self.epochs * self.batches()
+        )?;
+        writeln!(
+            f,
+            "memory: {:.0} MiB, {:.0} of it audio ({:.0} % of all audio)",
+            mib(self.memory_bytes),
+            mib(self.cache_bytes),
+            100.0 * self.cache_bytes as f64 / self.audio_bytes.max(1) as f64
+        )?;
+        if let Some(parameters) = self.parameters {
+            writeln!(f, "parameters: {parameters}")?;
+        }
+        if let Some(seconds) = self.seconds {
+            writeln!(f, "estimated time: {:.0} minutes", seconds / 60.0)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Linear;
+
+    impl StepCost for Linear {
+        fn parameters(&self) -> usize {
+            1_000_000
+        }
+        fn seconds(&self, shape: Shape) -> f64 {
+            1e-5 * (shape.batch * shape.frames) as f64
+        }
+        fn bytes(&self, shape: Shape) -> usize {
+            1_000 * shape.batch * shape.frames
+        }
+    }
+
+    fn set_up(bad: bool) -> (tempfile::TempDir, Recipe) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.wav"), "never opened").unwrap();
+        let mut lines = String::new();
+        for row in 0..50 {
+            let seconds = 0.5 + 0.1 * f64::from(row);
+            lines += &format!(
+                "{{\"audio_filepath\": \"a.wav\", \"duration\": {seconds}, \"text\": \"ab\", \"speaker\": {}}}\n",
+                row % 3
+            );
+        }
+        if bad {
+            lines += "{\"audio_filepath\": \"b.wav\", \"duration\": 1, \"text\": \"ab\"}\n";
+            lines += "{\"audio_filepath\": \"a.wav\", \"duration\": 0.2, \"text\": \"abababababababab\"}\n";
+        }
+        std::fs::write(folder.path().join("m.jsonl"), lines).unwrap();
+        let text = "name = \"toy\"\ntask = \"speech\"\nlicense = \"MIT\"\n[data]\n\
+                    train = [{ manifest = \"m.jsonl\", repeat = 2 }]\ndev = [{ name = \"d\", manifest = \"m.jsonl\" }]\n\
+                    max_seconds = 5\n[text]\ntokens = [\"a\", \"b\", \"c\"]\nseparator = \"\"\n[train]\nepochs = 10\n";
+        (folder, Recipe::parse(text, &[] as &[&str]).unwrap())
+    }
+
+    #[test]
+    fn a_good_recipe_is_accounted_for() {
+        let (folder, recipe) = set_up(false);
+        let report = check(&recipe, folder.path(), Some(&Linear)).unwrap();
+        assert!(!report.refused);
+        // Rows of more than 5 s are meant to be left out.
+        assert_eq!((report.sets[0].rows, report.sets[1].rows), (46, 50));
+        assert_eq!(count_reasons(&report.dropped)[&Reason::TooLong], 4);
+        let hours: f64 = (0..46).map(|row| 0.5 + 0.1 * f64::from(row)).sum::<f64>() / 3600.0;
+        assert!((report.sets[0].hours - hours).abs() < 1e-9);
+        assert_eq!((report.sets[0].speakers, report.items), (3, 92));
+        assert_eq!(report.tokens[0], ("a".to_owned(), 46));
+        assert_eq!(report.tokens[2], ("c".to_owned(), 0));
+        let frames: usize = report
+            .shapes
+            .iter()
+            .map(|(s, n)| s.batch * s.frames * n)
+            .sum();
+        assert!((report.seconds.unwrap() - 1e-4 * frames as f64).abs() < 1e-9);
+        let limited = Recipe {
+            train: crate::config::TrainConfig {
+                max_minutes: Some(0.01),
+                ..recipe.train.clone()
+            },
+            ..recipe
+        };
+        let report = check(&limited, folder.path(), Some(&Linear)).unwrap();
+        assert!((report.seconds.unwrap() - 0.6).abs() < 1e-6);
+        let text = report.to_string();
+        for part in [
+            "m.jsonl",
+            "46",
+            "never occur",
+            "estimated time",
+            "longer than max_seconds",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn bad_rows_are_listed_and_the_refusal_foretold() {
+        let (folder, recipe) = set_up(true);
+        let report = check(&recipe, folder.path(), None).unwrap();
+        assert!(report.refused);
+        // The missing file counts in both sets; only training needs feasible rows.
+        let counts = count_reasons(&report.dropped);
+        assert_eq!(
+            (counts[&Reason::MissingFile], counts[&Reason::Infeasible]),
+            (2, 1)
+        );
+        let text = report.to_string();
+        assert!(
+            text.contains("line 51") && text.contains("would not start"),
+            "{text}"
+        );
+    }
+}

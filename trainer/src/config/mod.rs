@@ -1,0 +1,310 @@
+//! Recipes: everything that decides a training run, as one TOML file.
+//!
+//! A recipe is read by [`Recipe::load`], which refuses unknown keys, applies `key.path=value` overrides and
+//! checks every value's range, so that a run either starts with exactly what the file says or not at all.
+//! Every field has a documented default; only the name, the licence and the training manifests must be given.
+
+mod augment;
+mod data;
+mod overrides;
+mod train;
+
+pub use augment::{
+    AugmentConfig, BabbleConfig, NoiseConfig, ReverbConfig, ShiftConfig, SpecAugmentConfig,
+};
+pub use data::{
+    BadRows, Case, DataConfig, DevSet, FeaturesConfig, NormalizationKind, TextConfig, TrainSet,
+};
+pub use train::{ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
+
+use crate::error::{Error, ErrorKind, Result};
+use acolyte::spec::Task;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The largest recipe file read, in bytes.
+const MAX_RECIPE_BYTES: u64 = 4 << 20;
+
+/// A whole recipe: data, text, features, model, augmentation and training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The model's name; it goes into the exported spec.
+    pub name: String,
+    /// What the model recognizes.
+    pub task: Task,
+    /// Seed of every random choice: initialization, order, augmentation. Default 1.
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// SPDX expression of the trained model's licence.
+    pub license: String,
+    /// The sets.
+    pub data: DataConfig,
+    /// Transcripts and tokens.
+    #[serde(default)]
+    pub text: TextConfig,
+    /// Audio to features.
+    #[serde(default)]
+    pub features: FeaturesConfig,
+    /// The student.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// Random changes of the training data.
+    #[serde(default)]
+    pub augment: AugmentConfig,
+    /// The optimization.
+    #[serde(default)]
+    pub train: TrainConfig,
+}
+
+fn default_seed() -> u64 {
+    1
+}
+
+impl Recipe {
+    /// Reads the recipe at `path` and applies `overrides`, each `key.path=value`.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be read; `Recipe`, naming the file and the key, for TOML that does not parse,
+    /// an unknown or missing key, a value of the wrong type or out of range.
+    pub fn load(path: impl AsRef<Path>, overrides: &[impl AsRef<str>]) -> Result<Self> {
+        let path = path.as_ref();
+        let size = std::fs::metadata(path)
+            .map_err(|e| Error::io(path, e))?
+            .len();
+        if size > MAX_RECIPE_BYTES {
+            return Err(recipe_error(format!(
+                "a recipe of {size} bytes; expected at most {MAX_RECIPE_BYTES}"
+            ))
+            .with_path(path));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        Self::parse(&text, overrides).map_err(|e| e.with_path(path))
+    }
+
+    /// Reads a recipe from TOML text and applies `overrides`, each `key.path=value`.
+    ///
+    /// # Errors
+    /// `Recipe`, naming the key; see [`load`](Self::load).
+    pub fn parse(text: &str, overrides: &[impl AsRef<str>]) -> Result<Self> {
+        let recipe = if overrides.is_empty() {
+            toml::from_str(text).map_err(toml_error)?
+        } else {
+            let mut table: toml::Table = toml::from_str(text).map_err(toml_error)?;
+            for assignment in overrides {
+                overrides::apply(&mut table, assignment.as_ref())?;
+            }
+            match table.try_into::<Self>() {
+                Ok(recipe) => recipe,
+                // The file's own faults are reported with their line, which the merged table no longer knows.
+                Err(merged) => match toml::from_str::<Self>(text) {
+                    Err(own) => return Err(toml_error(own)),
+                    Ok(_) => {
+                        return Err(recipe_error(format!(
+                            "after the overrides: {}",
+                            merged.to_string().trim_end()
+                        )));
+                    }
+                },
+            }
+        };
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Writes the recipe, with all defaults spelled out, as TOML.
+    ///
+    /// # Errors
+    /// `Recipe` for a value that TOML cannot hold (a seed above 2^63).
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| recipe_error(format!("not expressible as TOML: {e}")).with_source(e))
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    /// `Recipe`, naming the key, what was found and what is expected.
+    pub fn validate(&self) -> Result<()> {
+        ensure(!self.name.trim().is_empty(), "name", "empty", "a name")?;
+        ensure(
+            !self.license.trim().is_empty(),
+            "license",
+            "empty",
+            "an SPDX expression",
+        )?;
+        ensure(
+            self.seed <= i64::MAX as u64,
+            "seed",
+            self.seed,
+            "at most 2^63 - 1",
+        )?;
+        self.data.validate()?;
+        self.text.validate()?;
+        self.features.validate()?;
+        self.model.validate()?;
+        self.augment.validate()?;
+        self.train.validate()
+    }
+}
+
+fn recipe_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Recipe, message)
+}
+
+fn toml_error(error: toml::de::Error) -> Error {
+    recipe_error(error.to_string().trim_end()).with_source(error)
+}
+
+/// Refuses a value out of range, in one form for all sections.
+fn ensure(holds: bool, key: &str, found: impl std::fmt::Display, expected: &str) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(recipe_error(format!(
+            "`{key}` is {found}; expected {expected}"
+        )))
+    }
+}
+
+/// Refuses a number outside `range` or not finite.
+fn ensure_within(key: &str, value: f32, range: std::ops::RangeInclusive<f32>) -> Result<()> {
+    ensure(
+        value.is_finite() && range.contains(&value),
+        key,
+        value,
+        &format!("a number from {} to {}", range.start(), range.end()),
+    )
+}
+
+/// Refuses an interval that is reversed or leaves `range`.
+fn ensure_interval(
+    key: &str,
+    [low, high]: [f32; 2],
+    range: std::ops::RangeInclusive<f32>,
+) -> Result<()> {
+    ensure(
+        low <= high && range.contains(&low) && range.contains(&high),
+        key,
+        format!("[{low}, {high}]"),
+        &format!(
+            "[low, high] with low <= high, both from {} to {}",
+            range.start(),
+            range.end()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MINIMAL: &str = r#"
+name = "toy"
+task = "speech"
+license = "MIT"
+[data]
+train = [{ manifest = "a/train.jsonl" }]
+"#;
+
+    const NONE: &[&str] = &[];
+
+    #[test]
+    fn a_minimal_recipe_has_the_documented_defaults() {
+        let recipe = Recipe::parse(MINIMAL, NONE).unwrap();
+        assert_eq!(recipe.seed, 1);
+        assert_eq!(recipe.data.train[0].repeat, 1.0);
+        assert_eq!(recipe.data.max_seconds, 16.7);
+        assert_eq!(recipe.features, FeaturesConfig::default());
+        assert_eq!(recipe.augment, AugmentConfig::default());
+        assert!(recipe.augment.is_off());
+    }
+
+    #[test]
+    fn a_written_recipe_reads_back_equal() {
+        let recipe = Recipe::parse(
+            MINIMAL,
+            &[
+                "augment.spec_augment.time_masks=3",
+                "augment.noise.probability=0.25",
+                "train.max_minutes=90",
+            ],
+        )
+        .unwrap();
+        let again = Recipe::parse(&recipe.to_toml().unwrap(), NONE).unwrap();
+        assert_eq!(again, recipe);
+    }
+
+    #[test]
+    fn faults_name_the_key() {
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("frobnicate = 1\n", &[], "frobnicate"),
+            ("", &["train.learning_rat=1"], "learning_rat"),
+            ("", &["augment.noise.snr=[1, 2]"], "snr"),
+            ("", &["data.train.0.repeats=2"], "repeats"),
+            ("", &["data.train.7.repeat=2"], "data.train.7"),
+            ("", &["train.epochs=many"], "many"),
+            ("", &["train.epochs"], "train.epochs"),
+            ("", &["=3"], "=3"),
+            ("", &["name.first=x"], "name.first"),
+            ("", &["train.learning_rate=-1"], "train.learning_rate"),
+            ("", &["train.learning_rate=nan"], "train.learning_rate"),
+            ("", &["augment.speed=[1.2, 0.9]"], "augment.speed"),
+            (
+                "",
+                &["augment.noise.probability=1.5"],
+                "augment.noise.probability",
+            ),
+            ("", &["features.mels=0"], "mels"),
+            ("", &["features.high_hz=9000"], "high_hz"),
+            ("", &["data.train=[]"], "data.train"),
+            ("", &["data.train.0.repeat=-1"], "data.train[0].repeat"),
+            ("", &["text.tokens=[\"a\", \"a\"]"], "text.tokens"),
+            ("", &["task=smell"], "smell"),
+        ];
+        for (prefix, overrides, key) in cases {
+            let error = Recipe::parse(&format!("{prefix}{MINIMAL}"), overrides).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Recipe);
+            assert!(error.to_string().contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_and_a_missing_file_are_named() {
+        let error = Recipe::parse("task = \"speech\"", NONE).unwrap_err();
+        assert!(error.to_string().contains("name"), "{error}");
+        let error = Recipe::load("no/such/recipe.toml", NONE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("no/such/recipe.toml"));
+    }
+
+    #[test]
+    fn a_loaded_recipe_names_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        std::fs::write(&path, format!("wrong = 1\n{MINIMAL}")).unwrap();
+        let error = Recipe::load(&path, NONE).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("r.toml") && text.contains("wrong") && text.contains("line 1"),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_and_override_is_read_or_refused(text in "\\PC{0,200}", set in "\\PC{0,60}") {
+            let _ = Recipe::parse(&text, &[&set]);
+            let _ = Recipe::parse(MINIMAL, &[&set]);
+        }
+
+        #[test]
+        fn any_path_with_any_value_is_read_or_refused(
+            path in "(data|train|text|augment|features)(\\.[a-z0-9_]{1,12}){0,4}",
+            value in "[0-9a-z\\[\\]{}\"=., -]{0,20}",
+        ) {
+            let _ = Recipe::parse(MINIMAL, &[format!("{path}={value}")]);
+        }
+    }
+}

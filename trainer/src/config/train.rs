@@ -1,0 +1,215 @@
+//! The sections `[model]` and `[train]` of a recipe.
+
+use super::{ensure, ensure_within};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// The family of a student.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ModelKind {
+    /// Residual blocks of small dense convolutions, causal with a bounded delay.
+    Conv,
+}
+
+/// A student's shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The family. Default conv.
+    pub kind: ModelKind,
+    /// Channels of every block. Default 128.
+    pub channels: usize,
+    /// Number of residual blocks. Default 8.
+    pub blocks: usize,
+    /// Taps of each convolution along time. Default 5.
+    pub kernel: usize,
+    /// Dilations of the blocks, repeated in turn. Default 1, 2, 4.
+    pub dilations: Vec<usize>,
+    /// Feature frames per output frame. Default 2: 20 ms.
+    pub stride: usize,
+    /// Output frames by which the output lags the input: the look-ahead. Default 10: 200 ms.
+    pub delay_frames: usize,
+    /// Dropout in training. Default 0.1.
+    pub dropout: f32,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            kind: ModelKind::Conv,
+            channels: 128,
+            blocks: 8,
+            kernel: 5,
+            dilations: vec![1, 2, 4],
+            stride: 2,
+            delay_frames: 10,
+            dropout: 0.1,
+        }
+    }
+}
+
+impl ModelConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("model.channels", self.channels, 8192),
+            ("model.blocks", self.blocks, 1024),
+            ("model.kernel", self.kernel, 255),
+            ("model.stride", self.stride, 16),
+        ];
+        for (key, value, most) in sizes {
+            ensure(
+                (1..=most).contains(&value),
+                key,
+                value,
+                &format!("1 to {most}"),
+            )?;
+        }
+        ensure(
+            self.delay_frames <= 1000,
+            "model.delay_frames",
+            self.delay_frames,
+            "at most 1000",
+        )?;
+        ensure(
+            !self.dilations.is_empty() && self.dilations.iter().all(|d| (1..=1024).contains(d)),
+            "model.dilations",
+            format!("{:?}", self.dilations),
+            "at least one number from 1 to 1024",
+        )?;
+        ensure_within("model.dropout", self.dropout, 0.0..=0.95)
+    }
+}
+
+/// Which optimizer updates the parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Optimizer {
+    /// Adam with decoupled weight decay.
+    AdamW,
+}
+
+/// How the learning rate falls after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Schedule {
+    /// Along half a cosine to `final_learning_rate`.
+    Cosine,
+    /// Not at all.
+    Constant,
+}
+
+/// The optimization.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Passes over the data. Default 40.
+    pub epochs: usize,
+    /// Minutes after which training stops cleanly; the schedule then runs by time, so that the rate has fallen
+    /// to its end whatever the machine. Absent: epochs alone decide.
+    pub max_minutes: Option<f32>,
+    /// Feature frames in a batch, padding included. Default 6,000: one minute.
+    pub batch_frames: usize,
+    /// Most utterances in a batch. Default 64.
+    pub max_batch: usize,
+    /// Which optimizer. Default AdamW.
+    pub optimizer: Optimizer,
+    /// Highest learning rate. Default 0.002.
+    pub learning_rate: f32,
+    /// Learning rate at the end of the schedule. Default 0.00002.
+    pub final_learning_rate: f32,
+    /// How the rate falls. Default cosine.
+    pub schedule: Schedule,
+    /// Steps over which the rate rises from 0. Default 500.
+    pub warmup_steps: usize,
+    /// Decay rates of the first and second moment. Default 0.9 and 0.98.
+    pub betas: [f32; 2],
+    /// Added to the root of the second moment. Default 1e-8.
+    pub epsilon: f32,
+    /// Decoupled weight decay. Default 0.01.
+    pub weight_decay: f32,
+    /// Largest global gradient norm. Default 1.
+    pub clip_norm: f32,
+    /// Decay of the averaged weights that are judged and exported; 0 is no averaging. Default 0.999.
+    pub ema: f32,
+    /// Minutes between checkpoints; one is also written after every epoch. Default 5.
+    pub checkpoint_minutes: f32,
+    /// Threads of the training step; 0 takes all cores. Default 0.
+    pub threads: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 40,
+            max_minutes: None,
+            batch_frames: 6_000,
+            max_batch: 64,
+            optimizer: Optimizer::AdamW,
+            learning_rate: 2e-3,
+            final_learning_rate: 2e-5,
+            schedule: Schedule::Cosine,
+            warmup_steps: 500,
+            betas: [0.9, 0.98],
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            ema: 0.999,
+            checkpoint_minutes: 5.0,
+            threads: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        ensure(
+            (1..=1_000_000).contains(&self.epochs),
+            "train.epochs",
+            self.epochs,
+            "1 to 1000000",
+        )?;
+        if let Some(minutes) = self.max_minutes {
+            ensure_within("train.max_minutes", minutes, 0.01..=1e6)?;
+        }
+        ensure(
+            (1..=100_000_000).contains(&self.batch_frames),
+            "train.batch_frames",
+            self.batch_frames,
+            "1 to 100000000",
+        )?;
+        ensure(
+            (1..=65_536).contains(&self.max_batch),
+            "train.max_batch",
+            self.max_batch,
+            "1 to 65536",
+        )?;
+        ensure_within("train.learning_rate", self.learning_rate, 1e-9..=10.0)?;
+        ensure_within(
+            "train.final_learning_rate",
+            self.final_learning_rate,
+            0.0..=self.learning_rate,
+        )?;
+        for beta in self.betas {
+            ensure_within("train.betas", beta, 0.0..=0.999_999)?;
+        }
+        ensure_within("train.epsilon", self.epsilon, 1e-20..=1.0)?;
+        ensure_within("train.weight_decay", self.weight_decay, 0.0..=10.0)?;
+        ensure_within("train.clip_norm", self.clip_norm, 1e-6..=1e6)?;
+        ensure_within("train.ema", self.ema, 0.0..=0.999_999)?;
+        ensure_within(
+            "train.checkpoint_minutes",
+            self.checkpoint_minutes,
+            0.01..=1e6,
+        )?;
+        ensure(
+            self.threads <= 1024,
+            "train.threads",
+            self.threads,
+            "at most 1024",
+        )
+    }
+}

@@ -1,0 +1,72 @@
+//! Operators of ours, for what ONNX has no fast form: kernels in safe Rust on the CPU provider, under the domain
+//! [`DOMAIN`]. Each is tested against its form in plain ONNX operators or against brute force.
+//!
+//! A panic inside a kernel would abort the process, so every kernel runs behind `catch_unwind` and reports an
+//! error instead.
+
+mod batch_norm;
+mod ctc;
+mod depthwise;
+mod dropout;
+mod kernel;
+
+use super::op::Op;
+use crate::Result;
+use crate::onnx::proto::AttributeProto;
+use crate::onnx::{float, int, ints};
+use ort::operator::OperatorDomain;
+use std::sync::Arc;
+
+/// The operator domain of ours.
+pub const DOMAIN: &str = "acolyte";
+
+/// All our operators, to be registered with a session that runs a training graph.
+pub(crate) fn domain() -> Result<Arc<OperatorDomain>> {
+    Ok(Arc::new(
+        OperatorDomain::new(DOMAIN)?
+            .add(batch_norm::Forward)?
+            .add(batch_norm::Backward)?
+            .add(ctc::CtcLoss)?
+            .add(depthwise::WeightGrad)?
+            .add(dropout::DropoutMask)?,
+    ))
+}
+
+/// The ONNX name of one of our operators.
+pub(crate) fn name(op: &Op) -> &'static str {
+    match op {
+        Op::BatchNorm { .. } => "BatchNorm",
+        Op::BatchNormGrad { .. } => "BatchNormGrad",
+        Op::CtcLoss { .. } => "CtcLoss",
+        Op::DepthwiseWeightGrad { .. } => "DepthwiseWeightGrad",
+        Op::DropoutMask { .. } => "DropoutMask",
+        _ => "Unknown",
+    }
+}
+
+/// The attributes of one of our operators.
+pub(crate) fn attributes(op: &Op) -> Vec<AttributeProto> {
+    let list = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    match op {
+        Op::BatchNorm { epsilon, relu } | Op::BatchNormGrad { epsilon, relu } => {
+            vec![float("epsilon", *epsilon), int("relu", i64::from(*relu))]
+        }
+        Op::CtcLoss { blank } => vec![int("blank", *blank as i64)],
+        Op::DepthwiseWeightGrad { conv, kernel } => vec![
+            ints("kernel", &list(kernel)),
+            ints("strides", &list(&conv.strides)),
+            ints("pads", &list(&conv.pads)),
+            ints("dilations", &list(&conv.dilations)),
+        ],
+        Op::DropoutMask {
+            rate,
+            stream,
+            shape,
+        } => vec![
+            float("rate", *rate),
+            int("stream", *stream as i64),
+            ints("shape", &list(shape)),
+        ],
+        _ => Vec::new(),
+    }
+}

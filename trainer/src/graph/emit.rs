@@ -1,0 +1,323 @@
+//! Writes a graph as plain ONNX: one `NodeProto` a node, shapes as attributes or int64 initializers.
+//!
+//! A training graph takes its parameters as inputs (they live in buffers that the optimizer updates); an export
+//! embeds them. Dimensions of inputs and outputs may be given names, which makes them dynamic.
+
+use super::op::{Binary, ConvAttributes, Op, SliceRange, Unary};
+use super::{DType, Graph, Literal, Node, Origin, Value, custom};
+use crate::onnx::proto::{
+    AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    data_type,
+};
+use crate::onnx::{self, float, int, ints, string};
+use crate::{Error, ErrorKind, Result};
+use std::collections::{BTreeMap, HashMap};
+
+/// How an export names things.
+#[derive(Debug, Default)]
+pub struct ExportNames {
+    /// Names of dynamic dimensions: (input or output, axis) to name.
+    pub dynamic: BTreeMap<(String, usize), String>,
+    /// Values of the parameters to embed, by name; parameters not listed stay inputs.
+    pub embedded: HashMap<String, Vec<f32>>,
+}
+
+/// The graph as an ONNX model.
+///
+/// # Errors
+/// [`ErrorKind::Graph`] where an embedded parameter's length does not fit its shape.
+pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
+    let mut proto = GraphProto {
+        name: Some(graph.name().to_owned()),
+        ..Default::default()
+    };
+    for (index, value) in graph.values.iter().enumerate() {
+        match &value.origin {
+            Origin::Constant(Literal::F32(data)) if used(graph, Value(index as u32)) => proto
+                .initializer
+                .push(onnx::tensor_f32(&value.name, &value.shape, data)),
+            Origin::Constant(Literal::I64(data)) if used(graph, Value(index as u32)) => proto
+                .initializer
+                .push(onnx::tensor_i64(&value.name, &value.shape, data)),
+            Origin::Parameter => match names.embedded.get(&value.name) {
+                Some(data) if data.len() == value.shape.iter().product::<usize>() => proto
+                    .initializer
+                    .push(onnx::tensor_f32(&value.name, &value.shape, data)),
+                Some(data) => {
+                    return Err(Error::new(
+                        ErrorKind::Graph,
+                        format!(
+                            "parameter {:?} has shape {:?}, {} numbers were given",
+                            value.name,
+                            value.shape,
+                            data.len()
+                        ),
+                    ));
+                }
+                None => {}
+            },
+            _ => {}
+        }
+    }
+    let describe = |value: Value| {
+        let info = &graph.values[value.index()];
+        let dims = info
+            .shape
+            .iter()
+            .enumerate()
+            .map(
+                |(axis, &length)| match names.dynamic.get(&(info.name.clone(), axis)) {
+                    Some(name) => Dimension::Named(name.clone()),
+                    None => Dimension::Fixed(length as i64),
+                },
+            )
+            .collect();
+        onnx::value_info(&info.name, onnx_type(info.dtype), dims)
+    };
+    proto.input = graph
+        .inputs
+        .iter()
+        .chain(
+            graph
+                .parameters
+                .iter()
+                .filter(|v| !names.embedded.contains_key(graph.value_name(**v))),
+        )
+        .map(|&v| describe(v))
+        .collect();
+    proto.output = graph.outputs.iter().map(|&v| describe(v)).collect();
+    let mut domains = false;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let emitted = emit_node(graph, index, node, &mut proto.initializer, &mut proto.node);
+        domains |= emitted.domain.is_some();
+        proto.node.push(emitted);
+    }
+    let import = |domain: &str, version| OperatorSetIdProto {
+        domain: Some(domain.to_owned()),
+        version: Some(version),
+    };
+    let mut opset_import = vec![import("", onnx::OPSET)];
+    if domains {
+        opset_import.push(import(custom::DOMAIN, 1));
+    }
+    Ok(ModelProto {
+        ir_version: Some(onnx::IR_VERSION),
+        producer_name: Some("acolyte".to_owned()),
+        producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        graph: Some(proto),
+        opset_import,
+        metadata_props: Vec::new(),
+    })
+}
+
+fn used(graph: &Graph, value: Value) -> bool {
+    graph.nodes.iter().any(|node| node.inputs.contains(&value))
+}
+
+fn onnx_type(dtype: DType) -> i32 {
+    match dtype {
+        DType::F32 => data_type::FLOAT,
+        DType::I32 => data_type::INT32,
+        DType::I64 => data_type::INT64,
+        DType::Bool => data_type::BOOL,
+    }
+}
+
+/// The node; int64 operands that ONNX wants as tensors are added to `initializers`, helper nodes to `helpers`.
+fn emit_node(
+    graph: &Graph,
+    index: usize,
+    node: &Node,
+    initializers: &mut Vec<TensorProto>,
+    helpers: &mut Vec<NodeProto>,
+) -> NodeProto {
+    let mut inputs: Vec<String> = node
+        .inputs
+        .iter()
+        .map(|&v| graph.value_name(v).to_owned())
+        .collect();
+    let mut operand = |suffix: &str, values: Vec<i64>| {
+        let name = format!("n{index}.{suffix}");
+        initializers.push(onnx::tensor_i64(&name, &[values.len()], &values));
+        name
+    };
+    let as_i64 = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    let mut attributes = Vec::new();
+    let mut domain = None;
+    let op_type = match &node.op {
+        Op::Unary(function) => unary_name(*function),
+        Op::Binary(Binary::Add) => "Add",
+        Op::Binary(Binary::Sub) => "Sub",
+        Op::Binary(Binary::Mul) => "Mul",
+        Op::Binary(Binary::Div) => "Div",
+        Op::Greater => "Greater",
+        Op::Where => "Where",
+        Op::MatMul => "MatMul",
+        Op::Gemm {
+            transpose_a,
+            transpose_b,
+        } => {
+            attributes.push(int("transA", i64::from(*transpose_a)));
+            attributes.push(int("transB", i64::from(*transpose_b)));
+            "Gemm"
+        }
+        Op::Conv(conv) => {
+            attributes = conv_attributes(conv);
+            "Conv"
+        }
+        Op::ConvTranspose {
+            conv,
+            output_padding,
+        } => {
+            attributes = conv_attributes(conv);
+            attributes.push(ints("output_padding", &as_i64(output_padding)));
+            "ConvTranspose"
+        }
+        Op::Softmax { axis } => {
+            attributes.push(int("axis", *axis as i64));
+            "Softmax"
+        }
+        Op::LogSoftmax { axis } => {
+            attributes.push(int("axis", *axis as i64));
+            "LogSoftmax"
+        }
+        Op::LayerNorm { epsilon } => {
+            attributes.push(int("axis", -1));
+            attributes.push(float("epsilon", *epsilon));
+            "LayerNormalization"
+        }
+        Op::ReduceSum { axes, keep } => {
+            inputs.push(operand("axes", as_i64(axes)));
+            attributes.push(int("keepdims", i64::from(*keep)));
+            "ReduceSum"
+        }
+        Op::ReduceMean { axes, keep } => {
+            inputs.push(operand("axes", as_i64(axes)));
+            attributes.push(int("keepdims", i64::from(*keep)));
+            "ReduceMean"
+        }
+        Op::Reshape(shape) => {
+            inputs.push(operand("shape", as_i64(shape)));
+            "Reshape"
+        }
+        Op::Transpose(order) => {
+            attributes.push(ints("perm", &as_i64(order)));
+            "Transpose"
+        }
+        Op::Slice(ranges) => {
+            let shape = graph.shape(node.inputs[0]);
+            inputs.extend(slice_operands(ranges, shape, &mut operand));
+            "Slice"
+        }
+        Op::Concat { axis } => {
+            attributes.push(int("axis", *axis as i64));
+            "Concat"
+        }
+        Op::Pad { before, after } => {
+            let pads: Vec<usize> = before.iter().chain(after).copied().collect();
+            inputs.push(operand("pads", as_i64(&pads)));
+            "Pad"
+        }
+        Op::Expand(shape) => {
+            inputs.push(operand("shape", as_i64(shape)));
+            "Expand"
+        }
+        Op::Gather => "Gather",
+        Op::ScatterAdd => {
+            // ScatterND wants each index as a tuple: one more axis of length 1.
+            let mut shape = as_i64(graph.shape(node.inputs[1]));
+            shape.push(1);
+            let tuples = format!("n{index}.tuples");
+            helpers.push(NodeProto {
+                input: vec![inputs[1].clone(), operand("tuple_shape", shape)],
+                output: vec![tuples.clone()],
+                name: Some(format!("n{index}.reshape")),
+                op_type: Some("Reshape".to_owned()),
+                ..Default::default()
+            });
+            inputs[1] = tuples;
+            attributes.push(string("reduction", "add"));
+            "ScatterND"
+        }
+        fused => {
+            domain = Some(custom::DOMAIN.to_owned());
+            attributes = custom::attributes(fused);
+            custom::name(fused)
+        }
+    };
+    NodeProto {
+        input: inputs,
+        output: node
+            .outputs
+            .iter()
+            .map(|&v| graph.value_name(v).to_owned())
+            .collect(),
+        name: Some(format!("n{index}")),
+        op_type: Some(op_type.to_owned()),
+        attribute: attributes,
+        domain,
+    }
+}
+
+fn unary_name(function: Unary) -> &'static str {
+    match function {
+        Unary::Identity => "Identity",
+        Unary::Relu => "Relu",
+        Unary::Sigmoid => "Sigmoid",
+        Unary::Tanh => "Tanh",
+        Unary::Exp => "Exp",
+        Unary::Log => "Log",
+        Unary::Sqrt => "Sqrt",
+        Unary::Reciprocal => "Reciprocal",
+        Unary::Neg => "Neg",
+        Unary::Erf => "Erf",
+        Unary::Abs => "Abs",
+        Unary::Sign => "Sign",
+    }
+}
+
+fn conv_attributes(conv: &ConvAttributes) -> Vec<AttributeProto> {
+    let list = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    vec![
+        ints("strides", &list(&conv.strides)),
+        ints("pads", &list(&conv.pads)),
+        ints("dilations", &list(&conv.dilations)),
+        int("group", conv.group as i64),
+    ]
+}
+
+/// Starts, ends, axes, steps of the axes that are not whole. A range that reaches an axis' end is written as
+/// reaching any end, and one that is a fixed distance from the end counts from there, so that the node stays
+/// right when the axis is dynamic.
+fn slice_operands(
+    ranges: &[SliceRange],
+    shape: &[usize],
+    operand: &mut impl FnMut(&str, Vec<i64>) -> String,
+) -> Vec<String> {
+    let (mut starts, mut ends, mut axes, mut steps) = (vec![], vec![], vec![], vec![]);
+    for (axis, (range, &length)) in ranges.iter().zip(shape).enumerate() {
+        if *range == SliceRange::all(length) {
+            continue;
+        }
+        let last = range.start as i64 + (range.length as i64 - 1) * range.step as i64;
+        let reaches_end = range.step > 0 && last + range.step as i64 >= length as i64;
+        if reaches_end && range.start > 0 && range.step == 1 {
+            starts.push(range.start as i64 - length as i64);
+        } else {
+            starts.push(range.start as i64);
+        }
+        ends.push(match (reaches_end, range.step < 0 && last == 0) {
+            (true, _) => i64::MAX,
+            (_, true) => i64::MIN + 1,
+            _ => last + range.step.signum() as i64,
+        });
+        axes.push(axis as i64);
+        steps.push(range.step as i64);
+    }
+    vec![
+        operand("starts", starts),
+        operand("ends", ends),
+        operand("axes", axes),
+        operand("steps", steps),
+    ]
+}

@@ -1,0 +1,110 @@
+//! Gradient rules of matrix products, softmax and layer normalization.
+
+use super::{Site, unbroadcast};
+use crate::Result;
+use crate::graph::{Graph, Value};
+
+fn transposed(g: &mut Graph, x: Value) -> Result<Value> {
+    let rank = g.shape(x).len();
+    let mut order: Vec<usize> = (0..rank).collect();
+    order.swap(rank - 2, rank - 1);
+    g.transpose(x, &order)
+}
+
+/// `dA = dY B^T`, `dB = A^T dY`.
+pub(super) fn matmul(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    let (a, b, dy) = (site.inputs[0], site.inputs[1], site.dy()?);
+    let (shape_a, shape_b) = (g.shape(a).to_vec(), g.shape(b).to_vec());
+    let mut da = None;
+    let mut db = None;
+    if site.wanted[0] {
+        let bt = transposed(g, b)?;
+        let full = g.matmul(dy, bt)?;
+        da = Some(unbroadcast(g, full, &shape_a)?);
+    }
+    if site.wanted[1] {
+        let at = transposed(g, a)?;
+        let full = g.matmul(at, dy)?;
+        db = Some(unbroadcast(g, full, &shape_b)?);
+    }
+    Ok(vec![da, db])
+}
+
+/// As [`matmul`], with the transpositions folded into the products.
+pub(super) fn gemm(
+    g: &mut Graph,
+    transpose_a: bool,
+    transpose_b: bool,
+    site: &Site<'_>,
+) -> Result<Vec<Option<Value>>> {
+    let (a, b, dy) = (site.inputs[0], site.inputs[1], site.dy()?);
+    let mut da = None;
+    let mut db = None;
+    if site.wanted[0] {
+        da = Some(if transpose_a {
+            g.gemm(b, dy, transpose_b, true)?
+        } else {
+            g.gemm(dy, b, false, !transpose_b)?
+        });
+    }
+    if site.wanted[1] {
+        db = Some(if transpose_b {
+            g.gemm(dy, a, true, transpose_a)?
+        } else {
+            g.gemm(a, dy, !transpose_a, false)?
+        });
+    }
+    Ok(vec![da, db])
+}
+
+/// `dx = y (dy - sum(dy y))`.
+pub(super) fn softmax(g: &mut Graph, axis: usize, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    let (y, dy) = (site.outputs[0], site.dy()?);
+    let product = g.mul(dy, y)?;
+    let sum = g.reduce_sum(product, &[axis], true)?;
+    let difference = g.sub(dy, sum)?;
+    Ok(vec![Some(g.mul(y, difference)?)])
+}
+
+/// `dx = dy - exp(y) sum(dy)`.
+pub(super) fn log_softmax(
+    g: &mut Graph,
+    axis: usize,
+    site: &Site<'_>,
+) -> Result<Vec<Option<Value>>> {
+    let (y, dy) = (site.outputs[0], site.dy()?);
+    let probabilities = g.unary(crate::graph::Unary::Exp, y)?;
+    let sum = g.reduce_sum(dy, &[axis], true)?;
+    let product = g.mul(probabilities, sum)?;
+    Ok(vec![Some(g.sub(dy, product)?)])
+}
+
+/// With `n = (x - mean) r` and `e = dy scale`:
+/// `dx = r (e - mean(e) - n mean(e n))`, `dscale = sum(dy n)`, `dbias = sum(dy)`.
+pub(super) fn layer_norm(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    let (x, scale, dy) = (site.inputs[0], site.inputs[1], site.dy()?);
+    let (mean, inverse) = (site.outputs[1], site.outputs[2]);
+    let last = g.shape(x).len() - 1;
+    let channels = g.shape(scale).to_vec();
+    let centered = g.sub(x, mean)?;
+    let n = g.mul(centered, inverse)?;
+    let mut out = vec![None, None, None];
+    if site.wanted[0] {
+        let e = g.mul(dy, scale)?;
+        let mean_e = g.reduce_mean(e, &[last], true)?;
+        let product = g.mul(e, n)?;
+        let mean_product = g.reduce_mean(product, &[last], true)?;
+        let along = g.mul(n, mean_product)?;
+        let first = g.sub(e, mean_e)?;
+        let rest = g.sub(first, along)?;
+        out[0] = Some(g.mul(rest, inverse)?);
+    }
+    if site.wanted[1] {
+        let product = g.mul(dy, n)?;
+        out[1] = Some(unbroadcast(g, product, &channels)?);
+    }
+    if site.wanted[2] {
+        out[2] = Some(unbroadcast(g, dy, &channels)?);
+    }
+    Ok(out)
+}

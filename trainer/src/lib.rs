@@ -1,0 +1,18 @@
+//! Trains, distills and exports CTC students on ONNX Runtime.
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod config;
+pub mod data;
+mod error;
+pub mod export;
+pub mod graph;
+pub mod loss;
+pub mod nn;
+pub mod onnx;
+pub mod optim;
+pub mod pipeline;
+pub mod student;
+pub mod train;
+
+pub use error::{Error, ErrorKind, Result};

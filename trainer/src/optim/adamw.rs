@@ -1,0 +1,134 @@
+//! AdamW (arXiv 1711.05101) as one pass over memory: moments, update, weight decay and weight average together.
+//!
+//! With g the clipped gradient at step t: `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+//! `w -= rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay w)`, `average = a average + (1 - a) w`.
+
+/// Constants of the optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWSettings {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub epsilon: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// Decay of the weight average; 0 makes the average the weights themselves.
+    pub average: f32,
+}
+
+/// What the optimizer keeps for one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// First moment.
+    pub first: Vec<f32>,
+    /// Second moment.
+    pub second: Vec<f32>,
+    /// Average of the weights over the steps.
+    pub average: Vec<f32>,
+}
+
+impl Moments {
+    /// Zero moments; the average starts at the weights.
+    pub fn new(weights: &[f32]) -> Self {
+        Self {
+            first: vec![0.0; weights.len()],
+            second: vec![0.0; weights.len()],
+            average: weights.to_vec(),
+        }
+    }
+}
+
+/// The optimizer with its step count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdamW {
+    /// Its constants.
+    pub settings: AdamWSettings,
+    /// Updates made so far.
+    pub step: u64,
+}
+
+impl AdamW {
+    /// Begins the next update: call once a step, before [`AdamW::update`] for each tensor.
+    pub fn begin(&mut self) {
+        self.step += 1;
+    }
+
+    /// Updates one tensor in place. `scale` multiplies the gradient (clipping); `decays` says whether weight decay
+    /// applies.
+    pub fn update(
+        &self,
+        weights: &mut [f32],
+        gradient: &[f32],
+        moments: &mut Moments,
+        rate: f32,
+        scale: f32,
+        decays: bool,
+    ) {
+        let s = self.settings;
+        let power = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        // rate / c1 (m) / (sqrt(v) / sqrt(c2) + eps), with the corrections outside the loop.
+        let step_size = (f64::from(rate) / power(s.beta1)) as f32;
+        let root = (1.0 / power(s.beta2).sqrt()) as f32;
+        let shrink = if decays {
+            1.0 - rate * s.weight_decay
+        } else {
+            1.0
+        };
+        // Early on a long average would remember the initial weights: it grows with the step count.
+        let average = s
+            .average
+            .min((self.step as f32 + 1.0) / (self.step as f32 + 10.0));
+        let average = if s.average == 0.0 { 0.0 } else { average };
+        let rows = weights
+            .iter_mut()
+            .zip(gradient)
+            .zip(&mut moments.first)
+            .zip(&mut moments.second)
+            .zip(&mut moments.average);
+        for ((((w, &g), m), v), a) in rows {
+            let g = g * scale;
+            *m = s.beta1 * *m + (1.0 - s.beta1) * g;
+            *v = s.beta2 * *v + (1.0 - s.beta2) * g * g;
+            *w = *w * shrink - step_size * *m / (v.sqrt() * root + s.epsilon);
+            *a = average * *a + (1.0 - average) * *w;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_equal_the_formula() {
+        let settings = AdamWSettings {
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            average: 0.0,
+        };
+        let mut optimizer = AdamW { settings, step: 0 };
+        let mut weights = [1.0f32, -2.0];
+        let mut moments = Moments::new(&weights);
+        let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0f64; 2], [0.0f64; 2]);
+        for (t, gradient) in [(1, [0.5f32, -1.0]), (2, [0.25, 3.0])] {
+            optimizer.begin();
+            optimizer.update(&mut weights, &gradient, &mut moments, 0.01, 1.0, true);
+            for i in 0..2 {
+                let g = f64::from(gradient[i]);
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.98 * v[i] + 0.02 * g * g;
+                let hat_m = m[i] / (1.0 - 0.9f64.powi(t));
+                let hat_v = v[i] / (1.0 - 0.98f64.powi(t));
+                w[i] -= 0.01 * (hat_m / (hat_v.sqrt() + 1e-8) + 0.1 * w[i]);
+            }
+        }
+        for i in 0..2 {
+            assert!((f64::from(weights[i]) - w[i]).abs() < 1e-6);
+            assert_eq!(moments.average[i], weights[i]);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! From a recipe and a data folder to a run that can start: data opened, features measured, the student's shape
+//! settled and written beside the recipe, so that an export later needs neither data nor guesses.
+
+use crate::config::{NormalizationKind, Recipe};
+use crate::data::batch::{Pick, picks};
+use crate::data::loader::Examples;
+use crate::data::speech::{SpeechData, SpeechExamples};
+use crate::data::stats::feature_stats;
+use crate::data::store::OnProgress;
+use crate::graph::exec::Engine;
+use crate::student::speech::SpeechStudent;
+use crate::train::checkpoint::write_atomically;
+use crate::train::evaluate::Development;
+use crate::train::feed::{load, plan};
+use crate::train::run::{
+    EpochRecord, Observer, Setup, TrainingData, checkpoint_path, packer, train,
+};
+use crate::{Error, ErrorKind, Result};
+use acolyte::Tokens;
+use acolyte::spec::{FrontEnd, LogMelSpec, Normalization, TokensSpec};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Utterances that the features' mean and deviation are measured on.
+const MEASURED: usize = 2000;
+
+/// What a run settled from its data: kept as `settled.json` in its folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settled {
+    /// The vocabulary.
+    pub tokens: TokensSpec,
+    /// The front-end with its statistics.
+    pub front_end: FrontEnd,
+    /// Longest target in the training data.
+    pub longest: usize,
+}
+
+impl Settled {
+    fn path(folder: &Path) -> PathBuf {
+        folder.join("settled.json")
+    }
+
+    /// Reads what the run in `folder` settled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] or [`ErrorKind::Checkpoint`], naming the file.
+    pub fn load(folder: &Path) -> Result<Self> {
+        let path = Self::path(folder);
+        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::new(
+                ErrorKind::Checkpoint,
+                format!("{error}; the run's folder is damaged: start the run anew"),
+            )
+            .with_path(&path)
+        })
+    }
+
+    fn save(&self, folder: &Path) -> Result<()> {
+        let path = Self::path(folder);
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| Error::io(&path, std::io::Error::other(error)))?;
+        write_atomically(&path, &text)
+    }
+
+    /// The log-mel front-end.
+    pub fn log_mel(&self) -> Result<&LogMelSpec> {
+        match &self.front_end {
+            FrontEnd::LogMel(spec) => Ok(spec),
+            other => Err(Error::new(
+                ErrorKind::Recipe,
+                format!("a speech student takes log-mel features, found {other:?}"),
+            )),
+        }
+    }
+
+    /// The student that a recipe describes over this vocabulary and these features.
+    pub fn student(&self, recipe: &Recipe) -> Result<SpeechStudent> {
+        Ok(SpeechStudent {
+            features: self.log_mel()?.mels,
+            vocabulary: self.tokens.pieces.len(),
+            config: recipe.model.clone(),
+        })
+    }
+}
+
+/// Options of one sitting.
+#[derive(Debug, Clone, Default)]
+pub struct Sitting {
+    /// Whether to go on from the folder's checkpoint.
+    pub resume: bool,
+    /// Stop after this many updates.
+    pub stop_after: Option<u64>,
+}
+
+/// Trains `recipe` on the data in `data`, living in `folder`; returns the last epoch's record.
+///
+/// # Errors
+/// What opening the data, compiling the step and training report.
+pub fn run(
+    engine: &Engine,
+    recipe: &Recipe,
+    data: &Path,
+    folder: &Path,
+    sitting: &Sitting,
+    progress: OnProgress<'_>,
+    observer: &mut dyn Observer,
+) -> Result<Option<EpochRecord>> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    let data = SpeechData::open(recipe, data, progress)?;
+    let resume = sitting.resume && checkpoint_path(folder).exists();
+    let settled = if resume {
+        Settled::load(folder)?
+    } else {
+        let settled = settle(recipe, &data)?;
+        settled.save(folder)?;
+        settled
+    };
+    let spec = settled.log_mel()?.clone();
+    let student = settled.student(recipe)?;
+    let examples = data.training(&spec)?;
+    let setup = Setup {
+        recipe,
+        folder,
+        tokens: Arc::new(Tokens::new(settled.tokens.clone())?),
+        longest: settled.longest,
+        development: development(recipe, &data, &spec, &student)?,
+        student,
+        resume,
+        stop_after: sitting.stop_after,
+    };
+    let order = |epoch: u64| order(recipe, &data, epoch);
+    let training = TrainingData {
+        examples: &examples,
+        order: &order,
+    };
+    train(engine, &setup, &training, observer)
+}
+
+/// The picks of an epoch in random order.
+fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
+    let mut picks = picks(data.weights(), recipe.seed, epoch);
+    let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
+    random.set_stream(epoch);
+    picks.shuffle(&mut random);
+    picks
+}
+
+fn settle(recipe: &Recipe, data: &SpeechData) -> Result<Settled> {
+    let normalization = match recipe.features.normalization {
+        NormalizationKind::None => Normalization::None,
+        NormalizationKind::Utterance => {
+            return Err(Error::new(
+                ErrorKind::Recipe,
+                "features.normalization = \"utterance\" does not stream, and the conv student streams: use \"fixed\"",
+            ));
+        }
+        NormalizationKind::Fixed => {
+            let plain = data.judging(data.train(), &recipe.features.spec(Normalization::None))?;
+            let mut picks = order(recipe, data, 0);
+            picks.truncate(MEASURED);
+            feature_stats(&plain, &picks)?.normalization()
+        }
+    };
+    let utterances = data.train().utterances();
+    Ok(Settled {
+        tokens: recipe.text.tokens_spec(data.alphabet()),
+        front_end: FrontEnd::LogMel(recipe.features.spec(normalization)),
+        longest: utterances
+            .iter()
+            .map(|utterance| utterance.targets.len())
+            .max()
+            .unwrap_or(1),
+    })
+}
+
+/// The development sets as packed rows.
+fn development(
+    recipe: &Recipe,
+    data: &SpeechData,
+    spec: &LogMelSpec,
+    student: &SpeechStudent,
+) -> Result<Vec<Development>> {
+    let packer = packer(recipe, student);
+    data.dev()
+        .iter()
+        .map(|set| {
+            let examples: SpeechExamples = data.judging(set, spec)?;
+            let picks: Vec<Pick> = (0..examples.len())
+                .map(|item| Pick { item, copy: 0 })
+                .collect();
+            let rows = plan(&examples, &packer, &picks, 0)?
+                .iter()
+                .map(|picks| load(&examples, &packer, picks, 0))
+                .collect::<Result<_>>()?;
+            Ok(Development {
+                name: set.name.clone(),
+                rows,
+                texts: set
+                    .utterances()
+                    .iter()
+                    .map(|utterance| utterance.text.clone())
+                    .collect(),
+            })
+        })
+        .collect()
+}

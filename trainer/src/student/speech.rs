@@ -1,0 +1,171 @@
+//! The convolutional speech student: causal, with a bounded look-ahead, 20 ms an output frame.
+//!
+//! features `[1, F, 1, T]` (zero is the value the ends of utterances are flushed with) to logits
+//! `[1, V, 1, T / stride]`: a strided stem, residual blocks of two dense convolutions each, a wider pointwise
+//! layer, a linear map to the vocabulary. All kernels are dense and short, which on CPUs is faster than
+//! separable ones of the same strength. The look-ahead is a delay: output frame `t + delay` answers for input
+//! frame t, so that the graph itself is wholly causal and streams exactly.
+
+use crate::Result;
+use crate::config::ModelConfig;
+use crate::graph::{ConvAttributes, DType, Value};
+use crate::nn::{ConvNorm, Form, Init, Net, ParameterSpec, folded_names};
+use std::collections::HashMap;
+
+/// A student's shape, from the recipe and the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeechStudent {
+    /// Features a frame: F.
+    pub features: usize,
+    /// Symbols with blank: V.
+    pub vocabulary: usize,
+    /// The recipe's section.
+    pub config: ModelConfig,
+}
+
+/// The values a built student names.
+#[derive(Debug, Clone, Copy)]
+pub struct Built {
+    /// `[1, F, 1, T]`.
+    pub features: Value,
+    /// `[1, V, 1, T / stride]`.
+    pub logits: Value,
+}
+
+impl SpeechStudent {
+    fn stem(&self) -> ConvNorm {
+        ConvNorm {
+            name: "stem".to_owned(),
+            inputs: self.features,
+            outputs: self.config.channels,
+            kernel: self.config.kernel.max(self.config.stride),
+            dilation: 1,
+            stride: self.config.stride,
+            relu: true,
+        }
+    }
+
+    fn block(&self, index: usize) -> [ConvNorm; 2] {
+        let dilation = self.config.dilations[index % self.config.dilations.len()];
+        ["first", "second"].map(|part| ConvNorm {
+            name: format!("block.{index}.{part}"),
+            inputs: self.config.channels,
+            outputs: self.config.channels,
+            kernel: self.config.kernel,
+            dilation,
+            stride: 1,
+            relu: part == "first",
+        })
+    }
+
+    fn widen(&self) -> ConvNorm {
+        ConvNorm {
+            name: "widen".to_owned(),
+            inputs: self.config.channels,
+            outputs: 2 * self.config.channels,
+            kernel: 1,
+            dilation: 1,
+            stride: 1,
+            relu: true,
+        }
+    }
+
+    /// All layers with batch norm, in order.
+    pub fn layers(&self) -> Vec<ConvNorm> {
+        let mut layers = vec![self.stem()];
+        for index in 0..self.config.blocks {
+            layers.extend(self.block(index));
+        }
+        layers.push(self.widen());
+        layers
+    }
+
+    /// Zero frames, in input frames, that must stand between utterances in a row so that no layer of one sees
+    /// another: the longest left context, rounded up to the stride.
+    pub fn gap(&self) -> usize {
+        let inner = self
+            .layers()
+            .iter()
+            .skip(1)
+            .map(ConvNorm::context)
+            .max()
+            .unwrap_or(0)
+            * self.config.stride;
+        inner
+            .max(self.stem().context())
+            .next_multiple_of(self.config.stride)
+    }
+
+    /// Output frames that the whole stack looks back, beyond which nothing has influence.
+    pub fn receptive_field(&self) -> usize {
+        self.layers()
+            .iter()
+            .skip(1)
+            .map(ConvNorm::context)
+            .sum::<usize>()
+            + self.stem().context().div_ceil(self.config.stride)
+            + 1
+    }
+
+    /// Builds the student over `frames` input frames, a multiple of the stride.
+    pub fn build(&self, net: &mut Net, frames: usize) -> Result<Built> {
+        let features = net
+            .graph
+            .input("features", DType::F32, &[1, self.features, 1, frames])?;
+        if net.form != Form::Stream {
+            let mask = [1, 1, 1, frames / self.config.stride];
+            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
+        }
+        if net.form == Form::Train && self.config.dropout > 0.0 {
+            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
+        }
+        let mut x = self.stem().apply(net, features)?;
+        for index in 0..self.config.blocks {
+            let [first, second] = self.block(index);
+            let mut y = first.apply(net, x)?;
+            y = net.dropout(y, self.config.dropout)?;
+            y = second.apply(net, y)?;
+            let sum = net.graph.add(x, y)?;
+            x = net.graph.relu(sum)?;
+        }
+        x = self.widen().apply(net, x)?;
+        x = net.dropout(x, self.config.dropout)?;
+        let width = 2 * self.config.channels;
+        let weight = net.parameter(
+            "head.weight",
+            &[self.vocabulary, width, 1, 1],
+            Init::Linear { fan_in: width },
+            true,
+        )?;
+        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
+        let logits = net
+            .graph
+            .conv(x, weight, Some(bias), ConvAttributes::default())?;
+        Ok(Built { features, logits })
+    }
+
+    /// The parameters of the folded forms: names and shapes.
+    pub fn folded_parameters(&self) -> Result<Vec<ParameterSpec>> {
+        let mut net = Net::new("folded", Form::Evaluate);
+        self.build(&mut net, self.config.stride)?;
+        Ok(net.parameters().to_vec())
+    }
+
+    /// The parameters of the folded forms from those of the training form, by name.
+    pub fn fold<'a>(
+        &self,
+        get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
+    ) -> Result<HashMap<String, Vec<f32>>> {
+        let mut folded = HashMap::new();
+        for layer in self.layers() {
+            let (weight, bias) = layer.fold(get)?;
+            let (weight_name, bias_name) = folded_names(&layer.name);
+            folded.insert(weight_name, weight);
+            folded.insert(bias_name, bias);
+        }
+        for name in ["head.weight", "head.bias"] {
+            folded.insert(name.to_owned(), get(name)?.to_vec());
+        }
+        Ok(folded)
+    }
+}
