@@ -1,1 +1,3 @@
-//! Integration tests.
+//! Integration tests of the whole workspace, one binary, one module a subject.
+
+mod training;

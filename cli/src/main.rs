@@ -1,2 +1,86 @@
-//! Command.
-fn main() {}
+//! The command `acolyte`: transcribe recordings, inspect models, score transcripts, measure.
+//!
+//! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
+//! that something failed (the rest was still done), 2 that the command line was wrong.
+
+mod bench;
+mod decoding_args;
+mod info;
+mod model_args;
+mod models;
+mod score;
+mod srt;
+mod transcribe;
+
+use clap::{Parser, Subcommand};
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+/// On-device recognition with distilled CTC students. Nothing leaves this machine.
+#[derive(Debug, Parser)]
+#[command(name = "acolyte", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Transcribe(transcribe::Args),
+    Info(info::Args),
+    Score(score::Args),
+    Bench(bench::Args),
+}
+
+/// Whether everything asked for was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    SomeFailed,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+    let outcome = match &cli.command {
+        Command::Transcribe(args) => transcribe::run(args, &mut out, &mut err),
+        Command::Info(args) => info::run(args, &mut out),
+        Command::Score(args) => score::run(args, &mut out),
+        Command::Bench(args) => bench::run(args, &mut out),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::FAILURE,
+        // Whoever reads our output (`head`) has had enough.
+        Err(error) if closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed too; there is nowhere left to say so.
+            let _ = writeln!(err, "acolyte: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn closed(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let broken = std::io::Error::from(ErrorKind::BrokenPipe);
+        assert!(closed(&broken.into()));
+        assert!(!closed(&std::io::Error::from(ErrorKind::StorageFull).into()));
+    }
+}

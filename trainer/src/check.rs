@@ -7,7 +7,7 @@
 use crate::config::{BadRows, Recipe};
 use crate::data::batch::{BatchOptions, Order, Shape, picks};
 use crate::data::loader::{Examples, fit_shapes, plan_epoch};
-use crate::data::rows::{DroppedRow, Reason, count_reasons};
+use crate::data::rows::{DroppedRow, count_reasons};
 use crate::data::speech::SpeechData;
 use crate::error::Result;
 use acolyte::spec::Normalization;
@@ -143,10 +143,7 @@ pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&dyn StepCost>) -> Res
         name: recipe.name.clone(),
         sets: set_reports(recipe, &data, rate),
         refused: recipe.data.bad_rows == BadRows::Refuse
-            && data
-                .dropped()
-                .iter()
-                .any(|row| !matches!(row.reason, Reason::TooLong | Reason::TooShort)),
+            && data.dropped().iter().any(|row| row.reason.is_fault()),
         tokens: token_counts(&data),
         dropped: data.dropped().to_vec(),
         shapes: counts.into_iter().collect(),
@@ -238,7 +235,9 @@ impl fmt::Display for CheckReport {
         for (reason, count) in count_reasons(&self.dropped) {
             writeln!(f, "left out: {count} rows, {reason}")?;
         }
-        for row in self.dropped.iter().take(SHOWN_ROWS) {
+        // Rows beyond the length bounds are meant to be left out: counted, not listed.
+        let mut faulty = self.dropped.iter().filter(|row| row.reason.is_fault());
+        for row in faulty.by_ref().take(SHOWN_ROWS) {
             writeln!(
                 f,
                 "  {}: line {}: {}",
@@ -247,8 +246,9 @@ impl fmt::Display for CheckReport {
                 row.message
             )?;
         }
-        if self.dropped.len() > SHOWN_ROWS {
-            writeln!(f, "  and {} more", self.dropped.len() - SHOWN_ROWS)?;
+        match faulty.count() {
+            0 => {}
+            more => writeln!(f, "  and {more} more")?,
         }
         if self.refused {
             writeln!(
@@ -304,6 +304,7 @@ impl fmt::Display for CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::rows::Reason;
 
     struct Linear;
 

@@ -12,6 +12,7 @@ pub mod nn;
 pub mod onnx;
 pub mod optim;
 pub mod pipeline;
+pub mod prepare;
 pub mod student;
 pub mod train;
 

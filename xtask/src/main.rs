@@ -1,2 +1,72 @@
-//! Command.
-fn main() {}
+//! `cargo xtask`: set up, demonstrate, test and measure Acolyte. Everything a newcomer needs is one of these
+//! commands; none of them wants an environment variable.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
+
+mod bench;
+mod demo;
+mod eval;
+mod peers;
+mod pins;
+mod process;
+mod setup;
+mod table;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Set up, demonstrate, test and measure Acolyte.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the pinned ONNX Runtime (and, if asked, the peers that benches compare with).
+    Setup(setup::Arguments),
+    /// Set up, build, and transcribe the sample recordings.
+    Demo,
+    /// Set up and run all tests.
+    Test(test::Arguments),
+    /// Measure speed and size beside the peers: a table, and one JSON line.
+    Bench(Named),
+    /// Measure error rates on the development sets: a table, and one JSON line.
+    Eval(Named),
+}
+
+/// Which measurement, and where its data is.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// Its name; without one the names are listed.
+    name: Option<String>,
+    /// Folder with the data sets.
+    #[arg(long, env = "ACOLYTE_DATA", default_value = "../shared/data")]
+    data: PathBuf,
+    /// Folder with the peers' scripts.
+    #[arg(long, default_value = "../shared/bench")]
+    peer_scripts: PathBuf,
+    /// Model to measure: a name under models/ or a file.
+    #[arg(long, default_value = "speech-tiny")]
+    model: String,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup(arguments) => setup::run(&arguments),
+        Command::Demo => demo::run(),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(named) => bench::run(&named),
+        Command::Eval(named) => eval::run(&named),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

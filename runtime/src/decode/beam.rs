@@ -101,8 +101,8 @@ struct Candidate {
 /// The state of a prefix beam search.
 #[derive(Debug, Clone)]
 pub(crate) struct Beam {
-    pub(super) settings: BeamSettings,
-    pub(super) blank: u32,
+    settings: BeamSettings,
+    blank: u32,
     pub(super) guide: Option<Arc<Guide>>,
     pub(super) tree: PrefixTree,
     /// The guide's state at each node; empty without a guide.
@@ -110,11 +110,11 @@ pub(crate) struct Beam {
     pub(super) alignments: Alignments,
     pub(super) entries: Vec<Entry>,
     /// What becomes of the entries in the current frame, in the same slots.
-    pub(super) fresh: Vec<Entry>,
-    pub(super) candidates: Vec<Candidate>,
-    pub(super) ranking: Vec<u64>,
-    pub(super) shortlist: Shortlist,
-    pub(super) frames: u64,
+    fresh: Vec<Entry>,
+    candidates: Vec<Candidate>,
+    ranking: Vec<u64>,
+    shortlist: Shortlist,
+    frames: u64,
     /// True masses are those kept times `LARGE` to the power of minus this.
     pub(super) scale: u64,
     /// Tokens that every prefix begins with, up to the tree's root, and not taken yet.
@@ -161,11 +161,6 @@ impl Beam {
             compact_at: COMPACT_FROM,
             deepest: 0,
         }
-    }
-
-    /// Frames taken in.
-    pub fn frames(&self) -> u64 {
-        self.frames
     }
 
     /// Takes in the next frame.

@@ -196,3 +196,95 @@ impl Beam {
         (self.tree.len(), self.alignments.len(), self.entries.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::beam::BeamSettings;
+    use crate::decode::frame;
+    use crate::decode::shortlist::Limits;
+    use crate::{LogProbs, Tokens};
+    use ndarray::Array2;
+
+    fn beam(width: usize, vocabulary: usize) -> Beam {
+        let tokens = Limits {
+            cut: 7.0,
+            most: 64,
+        };
+        let settings = BeamSettings {
+            width,
+            least: 1e-6,
+            tokens,
+            blank_factor: 1.0,
+        };
+        Beam::new(vocabulary, 0, settings, None)
+    }
+
+    fn push(beam: &mut Beam, probs: &Array2<f32>) {
+        let scores = LogProbs::from_probs(probs.view());
+        let mut scratch = Vec::new();
+        for t in 0..probs.nrows() {
+            beam.step(&frame::read(&scores, t, 0, &mut scratch).unwrap());
+        }
+    }
+
+    /// Frames like a recognizer's: long silences, now and then a token, every fourth of them in doubt.
+    fn speech(frames: usize) -> Array2<f32> {
+        let mut probs = Array2::from_elem((frames, 5), 0.000_25);
+        for (t, mut row) in probs.rows_mut().into_iter().enumerate() {
+            row[0] = 0.999;
+            if t % 8 == 3 {
+                let token = 1 + (t / 8) % 4;
+                row[0] = 0.01;
+                row[token] = if t % 32 == 3 { 0.6 } else { 0.989 };
+                row[1 + token % 4] = if t % 32 == 3 { 0.39 } else { 0.0005 };
+            }
+        }
+        probs
+    }
+
+    #[test]
+    fn ten_million_frames_take_no_more_memory_than_ten_thousand() {
+        let block = speech(10_000);
+        let mut beam = beam(4, 5);
+        let mut taken = 0;
+        for _ in 0..1000 {
+            push(&mut beam, &block);
+            let stable = beam.commit().len();
+            taken += beam.take(stable).len();
+            let (nodes, links, prefixes) = beam.size();
+            assert!(nodes.max(links) < 4 * MOST_TENTATIVE as usize, "{nodes} nodes, {links} links");
+            assert!(prefixes <= 4);
+        }
+        let spoken = 1000 * 10_000 / 8;
+        assert!((spoken - MOST_TENTATIVE as usize..=spoken).contains(&taken), "{taken}");
+        assert!(beam.best_score().is_finite());
+    }
+
+    #[test]
+    fn an_old_doubt_is_settled_in_time() {
+        let tokens = Tokens::characters(["", "a", "b", "c"], 0).unwrap();
+        // First "a" or "b", then nothing in doubt for thousands of tokens.
+        let probs = Array2::from_shape_fn((20_000, 4), |(t, v)| match (t, v) {
+            (0, 1) => 0.6,
+            (0, 2) => 0.4,
+            (0, _) => 0.0,
+            _ if v == t % 4 => 1.0,
+            _ => 0.0,
+        });
+        let mut beam = beam(3, tokens.len());
+        let mut most = 0;
+        let scores = LogProbs::from_probs(probs.view());
+        let mut scratch = Vec::new();
+        for t in 0..probs.nrows() {
+            beam.step(&frame::read(&scores, t, 0, &mut scratch).unwrap());
+            most = most.max(beam.size().0);
+        }
+        assert!(most < 3 * MOST_TENTATIVE as usize, "{most} nodes");
+        let readings = beam.finish(5, |_| true);
+        assert_eq!(readings.len(), 1);
+        assert_eq!(readings[0].tokens[0].id, 1);
+        assert!(readings[0].score < 0.7f64.ln(), "{}", readings[0].score);
+        assert!(readings[0].tokens.len() > 14_000);
+    }
+}

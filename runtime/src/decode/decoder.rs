@@ -4,7 +4,6 @@ use super::assemble::{self, Reading};
 use super::beam::Beam;
 use super::frame::{self, Frame};
 use super::greedy::Greedy;
-use super::plan::Plan;
 use crate::transcript::{FrameSpan, NBest, TokenSpan, Transcript};
 use crate::{LogProbs, Result, Tokens};
 use std::collections::HashSet;
@@ -215,6 +214,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Decoding;
     use ndarray::{Array2, ArrayView2, Axis, Slice};
     use proptest::prelude::*;
 

@@ -4,6 +4,7 @@
 //! the result is the same to the last bit.
 
 use super::frame::Frame;
+use crate::spec::OutputValues;
 use crate::transcript::{FrameSpan, TokenSpan};
 
 /// The state of a greedy search.
@@ -12,6 +13,8 @@ pub(crate) struct Greedy {
     blank: usize,
     /// Ids that may be emitted, where the alphabet is restricted.
     allowed: Option<Vec<bool>>,
+    /// Taken off the blank's log-prob where the best token is chosen.
+    blank_penalty: f32,
     frames: u64,
     /// The best token of the frame before, the blank at the start.
     previous: usize,
@@ -23,10 +26,11 @@ pub(crate) struct Greedy {
 }
 
 impl Greedy {
-    pub fn new(blank: u32, allowed: Option<Vec<bool>>) -> Self {
+    pub fn new(blank: u32, allowed: Option<Vec<bool>>, blank_penalty: f32) -> Self {
         Self {
             blank: blank as usize,
             allowed,
+            blank_penalty,
             frames: 0,
             previous: blank as usize,
             emitted: Vec::new(),
@@ -37,9 +41,10 @@ impl Greedy {
 
     /// Takes in the next frame.
     pub fn step(&mut self, frame: &Frame<'_>) {
-        let best = match &self.allowed {
-            None => frame.peak.index,
-            Some(allowed) => best_allowed(frame, allowed, self.blank),
+        let best = if self.allowed.is_none() && self.blank_penalty == 0.0 {
+            frame.peak.index
+        } else {
+            self.best_allowed(frame)
         };
         let log_prob = f64::from(frame.log_prob(best));
         self.best_path += log_prob;
@@ -64,6 +69,24 @@ impl Greedy {
         }
         self.previous = best;
         self.frames += 1;
+    }
+
+    /// The allowed token of the highest score, the blank where none is possible.
+    fn best_allowed(&self, frame: &Frame<'_>) -> usize {
+        let blank_score = match frame.values {
+            OutputValues::Probs => frame.scores[self.blank] * (-self.blank_penalty).exp(),
+            OutputValues::Logits | OutputValues::LogProbs => {
+                frame.scores[self.blank] - self.blank_penalty
+            }
+        };
+        let (mut best, mut value) = (self.blank, blank_score);
+        for (id, &score) in frame.scores.iter().enumerate() {
+            let allowed = self.allowed.as_ref().is_none_or(|allowed| allowed[id]);
+            if allowed && score > value && id != self.blank {
+                (best, value) = (id, score);
+            }
+        }
+        best
     }
 
     /// The tokens found and not yet taken. They never change, except that the last may still grow longer.
@@ -93,14 +116,3 @@ impl Greedy {
     }
 }
 
-/// The allowed token of the highest score, the blank where none is possible.
-fn best_allowed(frame: &Frame<'_>, allowed: &[bool], blank: usize) -> usize {
-    let mut best = blank;
-    let mut value = frame.scores[blank];
-    for (id, (&score, &allowed)) in frame.scores.iter().zip(allowed).enumerate() {
-        if allowed && score > value {
-            (best, value) = (id, score);
-        }
-    }
-    best
-}

@@ -8,19 +8,31 @@
 //! [`Transcript::map_spans`]: crate::transcript::Transcript::map_spans
 
 mod align;
+mod arpa;
 mod assemble;
 mod beam;
 mod commit;
 mod config;
+mod constraint;
 mod decoder;
 mod frame;
 mod greedy;
 mod guide;
+mod hotwords;
+#[cfg(test)]
+mod laws;
 mod logmath;
+mod ngram;
+mod pattern;
 mod plan;
 mod prefix;
 mod shortlist;
+mod trie;
+mod words;
 
-pub use config::{BeamSearch, Decoding, Search};
+pub use config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, Search};
+pub use constraint::Constraint;
 pub use decoder::{Decoder, Partial};
+pub use hotwords::Hotword;
+pub use ngram::{MAX_ORDER, NgramModel, NgramState, SentenceScore, WordId};
 pub use plan::Plan;

@@ -1,26 +1,108 @@
-//! From settings to searches.
+//! From settings to searches: every check and every table that decoders share.
 
 use super::beam::{Beam, BeamSettings};
-use super::config::{Decoding, Search};
+use super::config::{BeamSearch, Decoding, LmUnit, Search};
+use super::constraint::Rules;
 use super::decoder::{Decoder, Engine};
 use super::greedy::Greedy;
+use super::guide::{Guide, Parts, PieceModel};
+use super::hotwords::Hotwords;
+use super::ngram::{NgramModel, WordId};
 use super::shortlist::Limits;
+use super::words::{LexiconWords, WordModel, Words};
+use crate::spec::WordMark;
 use crate::transcript::{FrameSpan, NBest};
 use crate::{LogProbs, Result, Tokens};
 use std::sync::Arc;
 
+/// The beam of a greedy search that is held to phrases or a pattern.
+const NARROW: usize = 8;
+
+/// Phrase lists with at most this many beginnings are searched exhaustively.
+const MOST_BEGINNINGS: usize = 1024;
+
+/// Prefixes and tokens per frame at the least where a pattern prescribes the whole text.
+const PATTERN_WIDTH: usize = 64;
+const CLOSED_TOKENS: usize = 256;
+
 /// Settings checked against a vocabulary, with all tables built: what the decoders of many inputs share.
+///
+/// A plan is cheap to clone and may be used from many threads.
 #[derive(Debug, Clone)]
 pub struct Plan {
     tokens: Arc<Tokens>,
-    decoding: Decoding,
+    n_best: usize,
+    search: Recipe,
+    /// The search without constraints, where there are any.
+    free: Option<Recipe>,
+}
+
+/// How to begin a search.
+#[derive(Debug, Clone)]
+enum Recipe {
+    Greedy {
+        allowed: Option<Vec<bool>>,
+        blank_penalty: f32,
+    },
+    Beam {
+        settings: BeamSettings,
+        guide: Option<Arc<Guide>>,
+    },
 }
 
 impl Plan {
     pub(super) fn new(decoding: &Decoding, tokens: &Arc<Tokens>) -> Result<Self> {
+        decoding.check()?;
+        let rules = match decoding.constraints.as_slice() {
+            [] => None,
+            constraints => Some(Rules::new(constraints, tokens)?),
+        };
+        let closed = rules.as_ref().filter(|rules| rules.closed());
+        let beam = match decoding.search {
+            Search::Greedy if closed.is_none() => {
+                let search = Recipe::Greedy {
+                    allowed: rules.and_then(|rules| rules.allowed),
+                    blank_penalty: decoding.blank_penalty,
+                };
+                return Ok(Self {
+                    tokens: Arc::clone(tokens),
+                    n_best: 1,
+                    search,
+                    free: None,
+                });
+            }
+            Search::Greedy => BeamSearch {
+                width: NARROW,
+                ..BeamSearch::default()
+            },
+            Search::Beam(beam) => beam,
+        };
+        let free_settings = settings(&beam, decoding.blank_penalty);
+        let settings = match closed {
+            Some(rules) => exhaustive(free_settings, rules),
+            None => free_settings,
+        };
+        let parts = parts(decoding, tokens)?;
+        let guide = |parts: Parts| {
+            let empty = parts.rules.is_none()
+                && parts.words.is_none()
+                && parts.pieces.is_none()
+                && parts.hotwords.is_none();
+            (!empty).then(|| Arc::new(Guide::new(parts, tokens)))
+        };
+        let free = rules.is_some().then(|| Recipe::Beam {
+            settings: free_settings,
+            guide: guide(parts.clone()),
+        });
+        let search = Recipe::Beam {
+            settings,
+            guide: guide(Parts { rules, ..parts }),
+        };
         Ok(Self {
             tokens: Arc::clone(tokens),
-            decoding: decoding.clone(),
+            n_best: decoding.n_best,
+            search,
+            free,
         })
     }
 
@@ -31,24 +113,12 @@ impl Plan {
 
     /// A decoder for one input.
     pub fn decoder(&self) -> Decoder {
-        let engine = match self.decoding.search {
-            Search::Greedy => Engine::Greedy(Greedy::new(self.tokens.blank(), None)),
-            Search::Beam(b) => Engine::Beam(Box::new(Beam::new(
-                self.tokens.len(),
-                self.tokens.blank(),
-                BeamSettings {
-                    width: b.width,
-                    least: f64::from(-b.score_cut).exp(),
-                    tokens: Limits {
-                        cut: b.token_cut,
-                        most: b.max_tokens,
-                    },
-                    blank_factor: f64::from(-self.decoding.blank_penalty).exp(),
-                },
-                None,
-            ))),
-        };
-        Decoder::new(Arc::clone(&self.tokens), engine, None, self.decoding.n_best)
+        Decoder::new(
+            Arc::clone(&self.tokens),
+            self.search.begin(&self.tokens),
+            self.free.as_ref().map(|free| free.begin(&self.tokens)),
+            self.n_best,
+        )
     }
 
     /// Decodes one whole input, `[T, V]`.
@@ -59,4 +129,108 @@ impl Plan {
         decoder.push(scores)?;
         decoder.finish()
     }
+}
+
+impl Recipe {
+    fn begin(&self, tokens: &Tokens) -> Engine {
+        match self {
+            Self::Greedy {
+                allowed,
+                blank_penalty,
+            } => Engine::Greedy(Greedy::new(tokens.blank(), allowed.clone(), *blank_penalty)),
+            Self::Beam { settings, guide } => {
+                let beam = Beam::new(tokens.len(), tokens.blank(), *settings, guide.clone());
+                Engine::Beam(Box::new(beam))
+            }
+        }
+    }
+}
+
+fn settings(beam: &BeamSearch, blank_penalty: f32) -> BeamSettings {
+    BeamSettings {
+        width: beam.width,
+        least: f64::from(-beam.score_cut).exp(),
+        tokens: Limits {
+            cut: beam.token_cut,
+            most: beam.max_tokens,
+        },
+        blank_factor: f64::from(-blank_penalty).exp(),
+    }
+}
+
+/// Limits for a text that is prescribed: improbable or not, it is to be found, so nothing is dropped for its score.
+fn exhaustive(settings: BeamSettings, rules: &Rules) -> BeamSettings {
+    let width = match rules.beginnings() {
+        Some(beginnings) => beginnings.min(MOST_BEGINNINGS),
+        None => PATTERN_WIDTH,
+    };
+    BeamSettings {
+        width: settings.width.max(width),
+        least: 0.0,
+        tokens: Limits {
+            cut: f32::INFINITY,
+            most: settings.tokens.most.max(CLOSED_TOKENS),
+        },
+        ..settings
+    }
+}
+
+/// The guide's parts but for the rules.
+fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
+    let spaced = *tokens.word_mark() != WordMark::None;
+    let mut word_model = None;
+    let mut pieces = None;
+    if let Some(lm) = &decoding.lm {
+        let (model, weight) = (Arc::clone(&lm.model), f64::from(lm.weight));
+        let by_token = match lm.unit {
+            LmUnit::Detect => lm.model.is_of_characters(),
+            LmUnit::Words => false,
+            LmUnit::Tokens => true,
+        };
+        if by_token {
+            let ids = piece_ids(&model, tokens);
+            pieces = Some(PieceModel { model, weight, ids });
+        } else {
+            word_model = Some(WordModel { model, weight });
+        }
+    }
+    let lexicon = decoding.lexicon.as_ref().map(|lexicon| LexiconWords {
+        words: &lexicon.words,
+        penalty: lexicon.open.map(f64::from),
+    });
+    let bonus = f64::from(decoding.word_bonus);
+    let words = if lexicon.is_some() || word_model.is_some() || bonus != 0.0 {
+        Some(Words::new(lexicon, word_model, bonus, tokens)?)
+    } else {
+        None
+    };
+    let hotwords = match decoding.hotwords.as_slice() {
+        [] => None,
+        list => {
+            for hotword in list {
+                tokens.encode(&hotword.phrase)?;
+            }
+            Some(Hotwords::new(list, spaced)?)
+        }
+    };
+    Ok(Parts {
+        rules: None,
+        words,
+        pieces,
+        hotwords,
+    })
+}
+
+/// Each token's word in a model of tokens; the word separator is known by several names.
+fn piece_ids(model: &NgramModel, tokens: &Tokens) -> Vec<Option<WordId>> {
+    let id = |token: u32| {
+        let piece = tokens.piece(token)?;
+        let found = model.word(piece);
+        if tokens.separator() == Some(token) {
+            let names = ["<space>", "|", "▁", "_"];
+            return found.or_else(|| names.iter().find_map(|name| model.word(name)));
+        }
+        found
+    };
+    (0..tokens.len() as u32).map(id).collect()
 }

@@ -6,22 +6,13 @@
 use super::log;
 use super::mel::MelBank;
 use super::stft::{Stft, Work};
-use crate::spec::{LogGuard, LogMelSpec, Normalization};
+use super::validate::validate;
+use crate::spec::{LogMelSpec, Normalization};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, Axis};
 use std::fmt;
 use std::sync::Arc;
 
-/// Samples per second a front-end may ask for.
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-/// Longest FFT in samples: four seconds at 16 kHz.
-const MAX_FFT: usize = 1 << 16;
-/// Most samples from one frame to the next.
-const MAX_HOP: usize = 1 << 20;
-/// Most mel filters.
-const MAX_MELS: usize = 1 << 10;
-/// Largest factor on samples, far above the 32768 of 16-bit units.
-const MAX_SCALE: f32 = 1_048_576.0;
 /// Samples copied at a time: bounds a stream's memory whatever is pushed.
 const BLOCK: usize = 4_096;
 
@@ -245,102 +236,186 @@ fn normalize(features: &mut Array2<f32>, epsilon: f32) {
     }
 }
 
-/// Refuses a spec with a field out of range, naming it.
-fn validate(spec: &LogMelSpec) -> Result<()> {
-    let nyquist = spec.sample_rate as f32 / 2.0;
-    let guard = match spec.log {
-        LogGuard::Floor(value) | LogGuard::Add(value) => value,
-    };
-    let checks = [
-        (
-            RATES.contains(&spec.sample_rate),
-            format!(
-                "sample_rate is {}, expected {} to {}",
-                spec.sample_rate,
-                RATES.start(),
-                RATES.end()
-            ),
-        ),
-        (
-            spec.scale > 0.0 && spec.scale <= MAX_SCALE,
-            format!(
-                "scale is {}, expected above 0 and at most {MAX_SCALE}",
-                spec.scale
-            ),
-        ),
-        (
-            (0.0..=1.0).contains(&spec.pre_emphasis),
-            format!("pre_emphasis is {}, expected 0 to 1", spec.pre_emphasis),
-        ),
-        (
-            (2..=MAX_FFT).contains(&spec.fft_length),
-            format!("fft_length is {}, expected 2 to {MAX_FFT}", spec.fft_length),
-        ),
-        (
-            (2..=spec.fft_length).contains(&spec.window_length),
-            format!(
-                "window_length is {}, expected 2 to fft_length ({})",
-                spec.window_length, spec.fft_length
-            ),
-        ),
-        (
-            (1..=MAX_HOP).contains(&spec.hop_length),
-            format!("hop_length is {}, expected 1 to {MAX_HOP}", spec.hop_length),
-        ),
-        (
-            (1..=MAX_MELS).contains(&spec.mels),
-            format!("mels is {}, expected 1 to {MAX_MELS}", spec.mels),
-        ),
-        (
-            spec.low_hz >= 0.0 && spec.low_hz < spec.high_hz && spec.high_hz <= nyquist,
-            format!(
-                "low_hz is {} and high_hz {}, expected 0 <= low_hz < high_hz <= {nyquist} (half the sample rate)",
-                spec.low_hz, spec.high_hz
-            ),
-        ),
-        (
-            guard.is_normal() && guard > 0.0,
-            format!("log has the guard {guard}, expected a positive normal number"),
-        ),
-    ];
-    if let Some((_, problem)) = checks.into_iter().find(|(holds, _)| !holds) {
-        return Err(invalid(problem));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{LogGuard, MelScale, Spectrum, Window};
+    use proptest::prelude::*;
+
+    fn htk_magnitude() -> LogMelSpec {
+        LogMelSpec {
+            window: Window::Hamming,
+            spectrum: Spectrum::Magnitude,
+            log: LogGuard::Floor(1e-3),
+            ..Default::default()
+        }
     }
-    match &spec.normalization {
-        Normalization::None => Ok(()),
-        Normalization::Utterance { epsilon } if epsilon.is_finite() && *epsilon > 0.0 => Ok(()),
-        Normalization::Utterance { epsilon } => Err(invalid(format!(
-            "normalization has epsilon {epsilon}, expected a positive number"
-        ))),
-        Normalization::Fixed { mean, deviation } => {
-            if mean.len() != spec.mels || deviation.len() != spec.mels {
-                return Err(invalid(format!(
-                    "normalization has {} means and {} deviations, expected mels ({}) of each",
-                    mean.len(),
-                    deviation.len(),
-                    spec.mels
-                )));
-            }
-            if let Some(at) = mean.iter().position(|m| !m.is_finite()) {
-                return Err(invalid(format!(
-                    "normalization: mean {at} is {}, expected a number",
-                    mean[at]
-                )));
-            }
-            match deviation.iter().position(|d| !(d.is_normal() && *d > 0.0)) {
-                Some(at) => Err(invalid(format!(
-                    "normalization: deviation {at} is {}, expected a positive normal number",
-                    deviation[at]
-                ))),
-                None => Ok(()),
+
+    fn kaldi() -> LogMelSpec {
+        LogMelSpec {
+            scale: 32_768.0,
+            remove_dc: true,
+            pre_emphasis: 0.97,
+            window: Window::Povey,
+            mel: MelScale::Kaldi,
+            log: LogGuard::Floor(1.192_092_9e-7),
+            ..Default::default()
+        }
+    }
+
+    fn slaney() -> LogMelSpec {
+        LogMelSpec {
+            fft_length: 400,
+            mel: MelScale::Slaney,
+            low_hz: 0.0,
+            high_hz: 8_000.0,
+            log: LogGuard::Floor(1e-10),
+            ..Default::default()
+        }
+    }
+
+    /// `x[n] = (n^2 mod 1009) / 1009 - 0.4`: every band filled, a DC part, the same numbers in any language.
+    fn sound(samples: usize) -> Vec<f32> {
+        (0..samples as u64)
+            .map(|n| (((n * n) % 1_009) as f64 / 1_009.0 - 0.4) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn equals_other_implementations() {
+        // Frame 3 of `sound(1600)`, filters 0, 1, 7, 20, 40, 60 and 79. Kaldi's row is from the package
+        // kaldi-native-fbank 1.22 without dither, in f32; the others are from numpy 2 in f64 with the filters of
+        // librosa 0.11 (`librosa.filters.mel` with `htk=True, norm=None`, and with its defaults).
+        let cases: [(&str, LogMelSpec, [f32; 7]); 4] = [
+            (
+                "default",
+                LogMelSpec::default(),
+                [4.732_456_7, 2.117_733_5, 2.331_731_8, 1.820_258_2, 3.604_971, 4.401_153, 5.294_731_6],
+            ),
+            (
+                "HTK, magnitude",
+                htk_magnitude(),
+                [2.029_206_5, 0.648_454_5, 0.958_978_6, 1.100_702_4, 2.148_673_5, 2.942_170_9, 3.619_584],
+            ),
+            (
+                "Kaldi",
+                kaldi(),
+                [12.036_597, 12.647_473, 18.218_561, 20.059_229, 23.739_899, 25.911_76, 27.510_118],
+            ),
+            (
+                "Slaney",
+                slaney(),
+                [1.134_296_2, -1.382_232_5, -3.232_315_8, -1.839_908, -3.113_268_4, -1.329_792_4, -1.196_254_4],
+            ),
+        ];
+        for (name, spec, expected) in cases {
+            let features = Fbank::new(&spec).unwrap().compute(&sound(1_600)).unwrap();
+            assert_eq!(features.dim(), (8, 80));
+            for (filter, expected) in [0, 1, 7, 20, 40, 60, 79].into_iter().zip(expected) {
+                let found = features[[3, filter]];
+                assert!((found - expected).abs() < 1e-4, "{name}, filter {filter}: {found}, expected {expected}");
             }
         }
     }
-}
 
-fn invalid(problem: String) -> Error {
-    Error::new(
-        ErrorKind::Spec,
-        format!("the log-mel front-end cannot be built: {problem}; mend the model's spec"),
-    )
+    #[test]
+    fn counts_frames_by_whole_windows() {
+        let fbank = Fbank::new(&LogMelSpec::default()).unwrap();
+        for (samples, frames) in [(0, 0), (1, 0), (399, 0), (400, 1), (559, 1), (560, 2), (16_000, 98)] {
+            assert_eq!(fbank.frames(samples), frames);
+            assert_eq!(fbank.compute(&sound(samples)).unwrap().dim(), (frames, 80));
+        }
+    }
+
+    #[test]
+    fn silence_is_the_guard_and_scale_shifts_the_log() {
+        let fbank = Fbank::new(&LogMelSpec::default()).unwrap();
+        let silence = fbank.compute(&[0.0; 400]).unwrap();
+        assert!(silence.iter().all(|x| (x - 1e-6f32.ln()).abs() < 1e-5));
+        let louder: Vec<f32> = sound(400).iter().map(|x| x * 4.0).collect();
+        let shift = fbank.compute(&louder).unwrap() - fbank.compute(&sound(400)).unwrap();
+        assert!(shift.iter().all(|x| (x - 16f32.ln()).abs() < 1e-4));
+    }
+
+    #[test]
+    fn normalizes_with_constants_or_over_the_utterance() {
+        let plain = Fbank::new(&LogMelSpec::default()).unwrap().compute(&sound(4_000)).unwrap();
+        let normalization = Normalization::Fixed {
+            mean: (0..80).map(|f| f as f32).collect(),
+            deviation: vec![2.0; 80],
+        };
+        let spec = LogMelSpec { normalization, ..Default::default() };
+        let fixed = Fbank::new(&spec).unwrap().compute(&sound(4_000)).unwrap();
+        for ((t, f), x) in fixed.indexed_iter() {
+            assert_eq!(*x, (plain[[t, f]] - f as f32) / 2.0);
+        }
+
+        let normalization = Normalization::Utterance { epsilon: 1e-5 };
+        let spec = LogMelSpec { normalization, ..Default::default() };
+        let fbank = Fbank::new(&spec).unwrap();
+        let features = fbank.compute(&sound(4_000)).unwrap();
+        let frames = features.nrows() as f32;
+        for column in features.columns() {
+            assert!((column.sum() / frames).abs() < 1e-4);
+            let variance = column.iter().map(|x| x * x).sum::<f32>() / (frames - 1.0);
+            assert!((variance - 1.0).abs() < 1e-3);
+        }
+        // A single frame has no deviation: it becomes zero, not infinite.
+        assert!(fbank.compute(&sound(400)).unwrap().iter().all(|&x| x == 0.0));
+        let error = fbank.stream().push(&sound(400), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Role);
+    }
+
+    #[test]
+    fn a_sample_that_is_no_number_is_refused_and_not_taken() {
+        let fbank = Fbank::new(&LogMelSpec::default()).unwrap();
+        let mut stream = fbank.stream();
+        let mut out = Vec::new();
+        stream.push(&sound(500), &mut out).unwrap();
+        let error = stream.push(&[0.0, f32::NAN], &mut out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("sample 1 of 2 is NaN"), "{error}");
+        stream.push(&sound(1_000)[500..], &mut out).unwrap();
+        assert_eq!(out, fbank.compute(&sound(1_000)).unwrap().into_raw_vec_and_offset().0);
+    }
+
+    #[test]
+    fn is_shared_between_threads() {
+        fn check<T: Clone + Send + Sync>() {}
+        fn check_stream<T: Send>() {}
+        check::<Fbank>();
+        check_stream::<FbankStream>();
+    }
+
+    proptest! {
+        #[test]
+        fn any_pushes_equal_the_whole_bit_for_bit(
+            choice in 0usize..4,
+            shape in (2usize..500, 1usize..900),
+            pushes in proptest::collection::vec(prop_oneof![0usize..50, 0usize..900, Just(5_000)], 0..8),
+            abandoned in 0usize..700,
+        ) {
+            let mut spec = [LogMelSpec::default(), htk_magnitude(), kaldi(), slaney()][choice].clone();
+            spec.window_length = shape.0.min(spec.fft_length);
+            spec.hop_length = shape.1;
+            let fbank = Fbank::new(&spec).unwrap();
+            let samples = sound(pushes.iter().sum());
+            let whole = fbank.compute(&samples).unwrap();
+            prop_assert_eq!(whole.nrows(), fbank.frames(samples.len()));
+
+            let mut stream = fbank.stream();
+            // What a stream did before a reset leaves no trace.
+            stream.push(&sound(abandoned), &mut Vec::new()).unwrap();
+            stream.reset();
+            let (mut out, mut rest, mut frames) = (Vec::new(), samples.as_slice(), 0);
+            for push in pushes {
+                let (head, tail) = rest.split_at(push);
+                frames += stream.push(head, &mut out).unwrap();
+                prop_assert_eq!(out.len(), frames * 80);
+                rest = tail;
+            }
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            prop_assert_eq!(bits(&out), bits(whole.as_slice().unwrap()));
+        }
+    }
 }

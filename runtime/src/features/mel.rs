@@ -105,3 +105,74 @@ fn to_hz(scale: MelScale, mel: f64) -> f64 {
         MelScale::Slaney => 1000.0 * (6.4f64.ln() * (mel - 15.0) / 27.0).exp(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The filters as a dense matrix `[F][bins]`, read off with unit spectra.
+    fn dense(spec: &LogMelSpec) -> Vec<Vec<f32>> {
+        let bank = MelBank::new(spec);
+        let bins = spec.fft_length / 2 + 1;
+        let mut rows = vec![vec![0.0; bins]; spec.mels];
+        for bin in 0..bins {
+            let mut spectrum = vec![0.0; MelBank::spectrum_length(spec)];
+            spectrum[bin] = 1.0;
+            let mut energies = vec![0.0; spec.mels];
+            bank.apply(&spectrum, &mut energies);
+            for (row, energy) in rows.iter_mut().zip(energies) {
+                row[bin] = energy;
+            }
+        }
+        rows
+    }
+
+    fn spec(mel: MelScale) -> LogMelSpec {
+        LogMelSpec { mel, low_hz: 0.0, high_hz: 8_000.0, ..Default::default() }
+    }
+
+    #[test]
+    fn scales_and_their_inverses_agree() {
+        for scale in [MelScale::Htk, MelScale::Kaldi, MelScale::Slaney] {
+            for hz in [0.0, 20.0, 440.0, 999.0, 1_000.0, 7_600.0, 24_000.0] {
+                assert!((to_hz(scale, to_mel(scale, hz)) - hz).abs() < 1e-6);
+            }
+        }
+        // Fixed points of the definitions.
+        assert!((to_mel(MelScale::Htk, 700.0) - 2_595.0 * 2f64.log10()).abs() < 1e-9);
+        assert!((to_mel(MelScale::Slaney, 1_000.0) - 15.0).abs() < 1e-9);
+        assert!((to_mel(MelScale::Slaney, 6_400.0) - 42.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn triangles_of_height_one_sum_to_one_between_the_outer_centers() {
+        for mel in [MelScale::Htk, MelScale::Kaldi] {
+            let spec = LogMelSpec { mels: 20, ..spec(mel) };
+            let rows = dense(&spec);
+            let center = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(n, _)| n);
+            let (first, last) = (center(&rows[0]).unwrap() + 1, center(&rows[19]).unwrap());
+            for bin in first..last {
+                let sum: f32 = rows.iter().map(|row| row[bin]).sum();
+                assert!((sum - 1.0).abs() < 1e-5, "{mel:?} bin {bin}: {sum}");
+            }
+            assert!(rows.iter().flatten().all(|&w| (0.0..=1.0).contains(&w)));
+        }
+    }
+
+    #[test]
+    fn slaney_triangles_have_area_one() {
+        // Where a triangle spans many bins, the Riemann sum over bins of 31.25 Hz is close to its area.
+        for (f, row) in dense(&LogMelSpec { mels: 20, ..spec(MelScale::Slaney) }).iter().enumerate().skip(8) {
+            let area = row.iter().sum::<f32>() * 31.25;
+            assert!((area - 1.0).abs() < 0.02, "filter {f}: {area}");
+        }
+    }
+
+    #[test]
+    fn more_filters_than_bins_leave_some_empty_and_none_out_of_bounds() {
+        let spec = LogMelSpec { mels: 1_024, fft_length: 64, window_length: 64, ..spec(MelScale::Htk) };
+        let rows = dense(&spec);
+        assert!(rows.iter().any(|row| row.iter().all(|&w| w == 0.0)));
+        assert!(rows.iter().flatten().all(|w| w.is_finite()));
+    }
+}

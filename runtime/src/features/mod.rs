@@ -12,6 +12,7 @@ mod fbank;
 mod log;
 mod mel;
 mod stft;
+mod validate;
 
 pub use fbank::{Fbank, FbankStream};
 

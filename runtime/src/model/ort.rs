@@ -332,6 +332,7 @@ fn first_session(
                     requested: options.provider,
                     used,
                     reason,
+                    fell_back: !declined.is_empty(),
                     nodes: every().map(|n| BTreeMap::from([("CPUExecutionProvider".into(), n)])),
                 };
                 return Ok((session, report));
@@ -603,10 +604,8 @@ mod tests {
         );
         assert!(!report.reason.is_empty());
         let measured = model.report_nodes().unwrap().nodes.unwrap();
-        assert_eq!(
-            measured,
-            BTreeMap::from([("CPUExecutionProvider".to_owned(), 3)])
-        );
+        assert_eq!(Vec::from_iter(measured.keys()), ["CPUExecutionProvider"]);
+        assert!(measured.values().all(|&nodes| nodes >= 3));
 
         let library = Library::find().unwrap();
         for provider in [Provider::Cuda, Provider::CoreMl, Provider::Qnn] {

@@ -131,7 +131,8 @@ mod tests {
         });
         assert!(made.load(Ordering::SeqCst) <= 3);
         assert!(most.load(Ordering::SeqCst) <= 3);
-        assert_eq!(pool.lock().idle.len(), pool.lock().made);
+        let held = pool.lock();
+        assert_eq!(held.idle.len(), held.made);
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct ProviderReport {
     pub used: Provider,
     /// Why, in one sentence.
     pub reason: String,
+    /// Whether a provider that is available was tried first and did not take the model.
+    pub fell_back: bool,
     /// How many nodes each provider ran, under ONNX Runtime's own names; `None` where that was not measured.
     pub nodes: Option<BTreeMap<String, usize>>,
 }

@@ -1,7 +1,7 @@
 //! Batches prepared in the background.
 //!
 //! [`Examples`] is what a task provides: items with a length that is known before they are loaded. A [`Loader`]
-//! turns an epoch's plan into [`Batch`]es on a thread of its own, at most [`DEPTH`] ahead of the training step;
+//! turns an epoch's plan into [`Batch`]es on a thread of its own, at most two ahead of the training step;
 //! `[data] workers` of more than one loads the items of a batch in parallel. Items are pure functions of their
 //! pick and epoch, so any start index, thread count or interruption gives the same batches.
 

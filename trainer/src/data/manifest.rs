@@ -32,7 +32,7 @@ pub struct Entry {
     pub speaker: Option<String>,
 }
 
-/// A row as written by [`write`]; paths are given as the caller wants them to stand in the file.
+/// A row as written by [`write()`]; paths are given as the caller wants them to stand in the file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The audio file, relative to the manifest's folder or absolute.

@@ -65,6 +65,13 @@ pub enum Reason {
     Infeasible,
 }
 
+impl Reason {
+    /// Whether something is wrong with the row; rows beyond the recipe's length bounds are left out on purpose.
+    pub fn is_fault(self) -> bool {
+        !matches!(self, Self::TooLong | Self::TooShort)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -204,8 +211,7 @@ pub(super) fn drop_or_refuse(
     reason: Reason,
     message: String,
 ) -> Result<()> {
-    let intended = matches!(reason, Reason::TooLong | Reason::TooShort);
-    if !intended && recipe.data.bad_rows == BadRows::Refuse {
+    if reason.is_fault() && recipe.data.bad_rows == BadRows::Refuse {
         return Err(line_error(
             manifest,
             line,

@@ -241,6 +241,13 @@ impl Source {
             Some([start, seconds]) => {
                 let start = (start * f64::from(rate)).round() as usize;
                 let end = start + (seconds * f64::from(rate)).round() as usize;
+                // Rounded times may point a few samples beyond the end.
+                let slack = (f64::from(rate) * 0.01) as usize;
+                let end = if end <= samples.len() + slack {
+                    end.min(samples.len())
+                } else {
+                    end
+                };
                 samples.get(start..end).ok_or_else(|| {
                     Error::new(
                         ErrorKind::Data,

@@ -1,6 +1,7 @@
 //! The training loop and what it needs: rows of packed utterances, the compiled step, checkpoints, metrics.
 
 pub mod checkpoint;
+pub mod cost;
 pub mod evaluate;
 pub mod feed;
 pub mod log;

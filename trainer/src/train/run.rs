@@ -216,6 +216,7 @@ struct EpochSums {
     updates: usize,
     skipped: usize,
     bad_in_a_row: usize,
+    last_bad: String,
     infeasible: usize,
 }
 
@@ -336,11 +337,12 @@ impl<'a> Run<'a> {
                 .iter()
                 .map(|s| s.utterance.name.as_str())
                 .collect();
+            sums.last_bad = names.join(", ");
             let text = format!(
                 "step {}: loss {} and gradient norm {norm} are not both finite, in the batch of {}",
                 self.position.step,
                 outcome.loss,
-                names.join(", ")
+                sums.last_bad
             );
             if sums.bad_in_a_row >= MOST_BAD_STEPS {
                 return Err(Error::new(
@@ -404,6 +406,17 @@ impl<'a> Run<'a> {
     /// Evaluates the averaged weights; the best so far are kept in their own file.
     fn judge(&mut self, engine: &Engine, sums: &EpochSums) -> Result<EpochRecord> {
         let setup = self.setup;
+        if sums.updates == 0 && sums.skipped > 0 {
+            return Err(Error::new(
+                ErrorKind::Diverged,
+                format!(
+                    "no update of epoch {} was finite, the last batch was {}; go back to an earlier checkpoint or \
+                     lower train.learning_rate",
+                    self.position.epoch + 1,
+                    sums.last_bad
+                ),
+            ));
+        }
         let folded = fold(engine, &setup.student, |name| self.averaged(name))?;
         let packer = packer(setup.recipe, &setup.student);
         let mut step = EvaluationStep::new(engine, &setup.student, &packer, &folded)?;

@@ -1,7 +1,10 @@
 //! `acolyte-train`: prepare data, check a recipe, train, export.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
 
+mod check;
 mod export;
+mod inspect;
+mod prepare;
 mod train;
 mod watch;
 
@@ -12,7 +15,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "A first run:\n  acolyte-train train trainer/recipes/speech-tiny.toml --data ../shared/data\n  acolyte-train export runs/speech-tiny -o models/my-model"
+    after_help = "Your own recordings:\n  acolyte-train prepare RECORDINGS -o my-data\n  acolyte-train train my-data/recipe.toml --data my-data\n  acolyte-train export runs/my-data -o models/my-data"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -21,12 +24,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Prepare(prepare::Arguments),
+    Check(check::Arguments),
+    Inspect(inspect::Arguments),
     Train(train::Arguments),
     Export(export::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Prepare(arguments) => prepare::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
     };

@@ -1,7 +1,7 @@
 //! Random changes of training utterances, in the order in which a recording would undergo them.
 //!
-//! speed ([`speed`]) → silence around → room ([`reverb`]) → noise ([`noise`]) → other voices → gain → features →
-//! masks ([`mask`]). Waveforms are mono `[N]` at the feature rate; features are normalized, `[T, F]`.
+//! speed (`speed`) → silence around → room (`reverb`) → noise (`noise`) → other voices → gain → features →
+//! masks (`mask`). Waveforms are mono `[N]` at the feature rate; features are normalized, `[T, F]`.
 //!
 //! What happens to an utterance is a function of the recipe's seed, the epoch, the utterance and which of its
 //! repetitions it is, and of nothing else: not of the order, the thread count or the other parts' settings.

@@ -1,12 +1,14 @@
 //! Speech for training and judging: manifests, decoded audio, augmentation, log-mel features.
 //!
 //! [`SpeechData::open`] reads a recipe's manifests and decodes their audio; [`SpeechData::training`] and
-//! [`SpeechData::judging`] give [`Examples`] with features `[C = mels, H = 1, T]` from the runtime's own
+//! [`SpeechData::judging`] give examples with features `[C = mels, H = 1, T]` from the runtime's own
 //! front-end, the first with the recipe's augmentation, the second without.
 
-use super::augment::{Augmenter, Draw, Key, Voices};
-use super::batch::Pick;
-use super::loader::{Example, Examples};
+mod examples;
+
+pub use examples::SpeechExamples;
+
+use super::augment::{Augmenter, Voices};
 use super::rows::{DroppedRow, Reason, RecipeRows, Rows, Utterance, drop_or_refuse};
 use super::store::{AudioStore, CacheBudget, OnProgress};
 use super::text::frames_needed;
@@ -15,7 +17,6 @@ use crate::error::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use acolyte::features::Fbank;
 use acolyte::spec::{LogMelSpec, Normalization};
-use ndarray::{Array2, Axis};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -263,131 +264,14 @@ fn infeasible(utterance: &Utterance, frames: usize, recipe: &Recipe) -> Option<S
     })
 }
 
-/// One set through one front-end.
-#[derive(Debug)]
-pub struct SpeechExamples {
-    set: Arc<SpeechSet>,
-    fbank: Fbank,
-    augmenter: Option<Augmenter>,
-    seed: u64,
-    stride: usize,
-}
-
-impl SpeechExamples {
-    fn new(
-        set: Arc<SpeechSet>,
-        spec: &LogMelSpec,
-        recipe: &Recipe,
-        augmenter: Option<Augmenter>,
-    ) -> Result<Self> {
-        Ok(Self {
-            set,
-            fbank: Fbank::new(spec)?,
-            augmenter,
-            seed: recipe.seed,
-            stride: recipe.model.stride.max(1),
-        })
-    }
-
-    /// The set.
-    pub fn set(&self) -> &Arc<SpeechSet> {
-        &self.set
-    }
-
-    /// The changes of this pick in this epoch; an utterance that would become too short for its transcript keeps
-    /// its speed.
-    fn draw(&self, augmenter: &Augmenter, pick: Pick, epoch: u64) -> Draw {
-        let draw = augmenter.draw(Key {
-            seed: self.seed,
-            epoch,
-            item: pick.item as u64,
-            copy: pick.copy as u64,
-        });
-        let frames = self
-            .fbank
-            .frames(draw.samples(self.set.audio.length(pick.item)));
-        let needed = self
-            .set
-            .utterances
-            .get(pick.item)
-            .map_or(0, |utterance| frames_needed(&utterance.targets));
-        if frames / self.stride < needed {
-            draw.unhurried()
-        } else {
-            draw
-        }
-    }
-}
-
-impl Examples for SpeechExamples {
-    fn len(&self) -> usize {
-        self.set.utterances.len()
-    }
-
-    fn dimensions(&self) -> (usize, usize) {
-        (self.fbank.features(), 1)
-    }
-
-    fn frames(&self, pick: Pick, epoch: u64) -> usize {
-        let samples = self.set.audio.length(pick.item);
-        self.fbank.frames(match &self.augmenter {
-            Some(augmenter) => self.draw(augmenter, pick, epoch).samples(samples),
-            None => samples,
-        })
-    }
-
-    fn longest(&self, item: usize) -> usize {
-        let samples = self.set.audio.length(item);
-        self.fbank.frames(match &self.augmenter {
-            Some(augmenter) => augmenter.longest(samples),
-            None => samples,
-        })
-    }
-
-    fn load(&self, pick: Pick, epoch: u64) -> Result<Example> {
-        let utterance = self.set.utterances.get(pick.item).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Data,
-                format!("utterance {} of {}", pick.item, self.set.utterances.len()),
-            )
-        })?;
-        let audio = self.set.audio.samples(pick.item)?;
-        let features = match &self.augmenter {
-            Some(augmenter) => {
-                let draw = self.draw(augmenter, pick, epoch);
-                let samples = augmenter.waveform(&draw, &audio, &*self.set)?;
-                let mut features = self.compute(utterance, &samples)?;
-                augmenter.features(&draw, features.view_mut());
-                features
-            }
-            None => {
-                let samples: Vec<f32> = audio.iter().map(|&x| f32::from(x) / 32_768.0).collect();
-                self.compute(utterance, &samples)?
-            }
-        };
-        Ok(Example {
-            features: features.reversed_axes().insert_axis(Axis(1)),
-            targets: utterance.targets.clone(),
-            name: utterance.audio.display().to_string(),
-            text: utterance.text.clone(),
-        })
-    }
-}
-
-impl SpeechExamples {
-    fn compute(&self, utterance: &Utterance, samples: &[f32]) -> Result<Array2<f32>> {
-        self.fbank
-            .compute(samples)
-            .map_err(|e| Error::from(e).with_path(&utterance.audio))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::BadRows;
     use crate::data::batch::{Batch, BatchOptions, Order, picks};
+    use crate::data::loader::Examples;
     use crate::data::loader::{Loader, all_picks, fit_shapes, plan_epoch};
+    use ndarray::Axis;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
     use std::path::PathBuf;

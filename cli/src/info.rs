@@ -1,0 +1,213 @@
+//! `acolyte info`: what a model file says about itself.
+
+use crate::{Outcome, models};
+use acolyte::Library;
+use acolyte::model::header::{ModelHeader, TensorInfo};
+use acolyte::model::{Availability, Provider, availability};
+use acolyte::spec::{FrontEnd, ModelSpec};
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// Show what a model is: spec, hash, size, parameters, operators, and the providers it can run on
+///
+/// A file whose spec is missing or damaged is shown as far as it can be read, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A model file, or the name of one under `models/`
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// One JSON object, with the whole spec
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    path: String,
+    /// Bytes of the file.
+    size: usize,
+    parameters: u64,
+    nodes: usize,
+    operators: BTreeMap<String, usize>,
+    opsets: BTreeMap<String, u64>,
+    ir_version: u64,
+    producer: String,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    /// Availability by provider, or why it is not known.
+    providers: BTreeMap<&'static str, String>,
+    library: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency: Option<Latency>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<ModelSpec>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What live use costs in time, in seconds.
+#[derive(Debug, Serialize)]
+struct Latency {
+    frame: f64,
+    chunk: f64,
+    look_ahead: f64,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
+    let path = models::resolve(Some(&args.model), &[])?;
+    let report = report(&path)?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        write(&report, out)?;
+    }
+    Ok(match report.error {
+        None => Outcome::Done,
+        Some(_) => Outcome::SomeFailed,
+    })
+}
+
+fn report(path: &Path) -> Result<Report> {
+    let bytes = acolyte::model::read_bytes(path)?;
+    let header = ModelHeader::read(&bytes).map_err(|e| e.with_path(path))?;
+    let read = ModelSpec::read(&bytes);
+    let error = match &read {
+        Ok(spec) => spec.check(&header).err().map(|e| e.to_string()),
+        Err(e) => Some(e.to_string()),
+    };
+    let spec = read.ok();
+    let library = Library::find();
+    let providers = Provider::ALL.into_iter().filter(|p| *p != Provider::Auto);
+    let providers = providers.map(|provider| {
+        let state = match library.as_ref().map(|l| availability(l, provider)) {
+            Ok(Availability::Ready) => "ready",
+            Ok(Availability::NotBuilt) => "not in this build",
+            Ok(Availability::NotInLibrary) => "not in the library",
+            _ => "unknown",
+        };
+        (provider.name(), state.to_owned())
+    });
+    let latency = spec.as_ref().and_then(latency);
+    let names = |list: &[TensorInfo]| list.iter().map(TensorInfo::to_string).collect();
+    Ok(Report {
+        path: path.display().to_string(),
+        size: bytes.len(),
+        parameters: header.parameters(),
+        nodes: header.nodes(),
+        inputs: names(&header.inputs),
+        outputs: names(&header.outputs),
+        ir_version: header.ir_version,
+        producer: format!("{} {}", header.producer, header.producer_version)
+            .trim()
+            .to_owned(),
+        opsets: header
+            .opsets
+            .iter()
+            .map(|(domain, version)| match domain.as_str() {
+                "" => ("ai.onnx".to_owned(), *version),
+                domain => (domain.to_owned(), *version),
+            })
+            .collect(),
+        operators: header.operators,
+        providers: providers.collect(),
+        library: match &library {
+            Ok(library) => library.path().display().to_string(),
+            Err(e) => e.to_string(),
+        },
+        latency,
+        spec,
+        error,
+    })
+}
+
+fn latency(spec: &ModelSpec) -> Option<Latency> {
+    let FrontEnd::LogMel(mel) = &spec.front_end else {
+        return None;
+    };
+    let streaming = spec.streaming.as_ref()?;
+    let hop = mel.hop_length as f64 / f64::from(mel.sample_rate);
+    Some(Latency {
+        frame: hop * spec.stride as f64,
+        chunk: hop * streaming.chunk_frames as f64,
+        look_ahead: hop * (streaming.delay_frames * spec.stride) as f64,
+    })
+}
+
+fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
+    let mut line = |key: &str, value: &str| writeln!(out, "{key:<12} {value}").context("output");
+    line("file", &report.path)?;
+    line("size", &format!("{} bytes", report.size))?;
+    if let Some(spec) = &report.spec {
+        let word = |value: serde_json::Result<serde_json::Value>| match value {
+            Ok(serde_json::Value::String(word)) => word,
+            _ => "unknown".to_owned(),
+        };
+        line("name", &spec.name)?;
+        line("task", &word(serde_json::to_value(spec.task)))?;
+        line("role", &word(serde_json::to_value(spec.role)))?;
+        line("license", &spec.license)?;
+        line("sha256", &spec.sha256)?;
+        let tokens = &spec.tokens;
+        let blank = tokens.blank;
+        line("tokens", &format!("{}, blank {blank}", tokens.pieces.len()))?;
+        if let FrontEnd::LogMel(mel) = &spec.front_end {
+            line(
+                "front-end",
+                &format!("log-mel, {} filters, {} Hz", mel.mels, mel.sample_rate),
+            )?;
+        }
+        line("stride", &format!("{} feature frames", spec.stride))?;
+        match &report.latency {
+            Some(latency) => line(
+                "streaming",
+                &format!(
+                    "output every {:.0} ms, chunks of {:.0} ms, look-ahead {:.0} ms",
+                    latency.frame * 1e3,
+                    latency.chunk * 1e3,
+                    latency.look_ahead * 1e3
+                ),
+            )?,
+            None => line("streaming", "no: whole utterances only")?,
+        }
+        for (key, value) in &spec.about {
+            line(key, value)?;
+        }
+    }
+    line("parameters", &report.parameters.to_string())?;
+    let operators: Vec<String> = report
+        .operators
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    line("operators", &operators.join(", "))?;
+    let opsets: Vec<String> = report
+        .opsets
+        .iter()
+        .map(|(domain, version)| format!("{domain} {version}"))
+        .collect();
+    line(
+        "ONNX",
+        &format!("IR {}, opset {}, by {}", report.ir_version, opsets.join(", "), report.producer),
+    )?;
+    for input in &report.inputs {
+        line("input", input)?;
+    }
+    for output in &report.outputs {
+        line("output", output)?;
+    }
+    let providers: Vec<String> = report
+        .providers
+        .iter()
+        .map(|(name, state)| format!("{name} ({state})"))
+        .collect();
+    line("providers", &providers.join(", "))?;
+    line("library", &report.library)?;
+    if let Some(error) = &report.error {
+        line("error", error)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! `acolyte transcribe`: recordings to text.
+
+use crate::decoding_args::DecodingArgs;
+use crate::model_args::ModelArgs;
+use crate::{Outcome, srt};
+use acolyte::decode::Plan;
+use acolyte::{Audio, NBest, SpeechRecognizer, TimeSpan};
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Transcribe recordings of speech (WAV, FLAC, Ogg Vorbis, MP3; any rate and channel count)
+///
+/// The text goes to standard output, one line for each file. A file that cannot be read or transcribed is
+/// reported, the others are still done, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  acolyte transcribe talk.wav\n  acolyte transcribe --json *.flac > talks.jsonl\n  \
+                        acolyte transcribe --srt talk.wav > talk.srt")]
+pub struct Args {
+    /// Audio files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// One JSON object for each file: path, text, confidence, words with times in seconds, duration, elapsed
+    #[arg(long, conflicts_with = "srt")]
+    json: bool,
+    /// Subtitles in SubRip format; one file at a time
+    #[arg(long)]
+    srt: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+    /// Write the peak memory in bytes to standard error at the end
+    #[arg(long, hide = true)]
+    report_memory: bool,
+}
+
+/// What is written for each file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text { with_path: bool },
+    Json,
+    Srt,
+}
+
+/// A transcribed file; times in seconds.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    path: String,
+    text: &'a str,
+    confidence: f32,
+    words: Vec<WordRow<'a>>,
+    duration: f64,
+    elapsed: f64,
+    model: &'a str,
+    provider: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternatives: Vec<Alternative<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct WordRow<'a> {
+    text: &'a str,
+    start: f64,
+    end: f64,
+    confidence: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct Alternative<'a> {
+    text: &'a str,
+    confidence: f32,
+    score: f64,
+}
+
+/// A file that could not be transcribed.
+#[derive(Debug, Serialize)]
+struct Failure {
+    path: String,
+    error: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outcome> {
+    if args.srt && args.files.len() > 1 {
+        anyhow::bail!("--srt takes one file at a time: subtitles of several files cannot be told apart");
+    }
+    let opened = args.model.open()?;
+    let report = opened.model.provider();
+    if report.fell_back {
+        writeln!(err, "acolyte: running on {}: {}", report.used, report.reason)?;
+    }
+    let model = opened.path.display().to_string();
+    let job = Job {
+        recognizer: &opened.recognizer,
+        plan: args.decoding.decoding().plan(opened.recognizer.tokens())?,
+        model: &model,
+        provider: report.used.name(),
+        format: match (args.json, args.srt) {
+            (true, _) => Format::Json,
+            (_, true) => Format::Srt,
+            _ => Format::Text {
+                with_path: args.files.len() > 1,
+            },
+        },
+    };
+    let bar = progress(args.files.len());
+    let outcome = job.transcribe(&args.files, &bar, out, err)?;
+    bar.finish_and_clear();
+    if args.report_memory
+        && let Some(bytes) = crate::bench::peak_memory()
+    {
+        writeln!(err, "peak memory {bytes}")?;
+    }
+    Ok(outcome)
+}
+
+/// A bar on standard error for several files where somebody watches it.
+fn progress(files: usize) -> ProgressBar {
+    if files < 2 || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(files as u64);
+    let template = "{bar:30} {pos}/{len} files, {eta} left, {wide_msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// What all files have in common.
+struct Job<'a> {
+    recognizer: &'a SpeechRecognizer,
+    plan: Plan,
+    model: &'a str,
+    provider: &'a str,
+    format: Format,
+}
+
+impl Job<'_> {
+    fn transcribe(
+        &self,
+        files: &[PathBuf],
+        bar: &ProgressBar,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<Outcome> {
+        let mut outcome = Outcome::Done;
+        for path in files {
+            bar.set_message(path.display().to_string());
+            let started = Instant::now();
+            let said = self.one(path);
+            let elapsed = started.elapsed().as_secs_f64();
+            if said.is_err() {
+                outcome = Outcome::SomeFailed;
+            }
+            bar.suspend(|| match &said {
+                Ok((said, duration)) => self.write(path, said, *duration, elapsed, out),
+                Err(error) => self.write_failure(path, error, out, err),
+            })?;
+            bar.inc(1);
+        }
+        out.flush()?;
+        Ok(outcome)
+    }
+
+    fn one(&self, path: &Path) -> acolyte::Result<(NBest<TimeSpan>, f64)> {
+        let audio = Audio::open(path)?;
+        let said = self
+            .recognizer
+            .recognize_with(&audio, &self.plan)
+            .map_err(|e| e.with_path(path))?;
+        Ok((said, audio.duration()))
+    }
+
+    fn write(
+        &self,
+        path: &Path,
+        said: &NBest<TimeSpan>,
+        duration: f64,
+        elapsed: f64,
+        out: &mut dyn Write,
+    ) -> Result<()> {
+        let best = said.best();
+        match self.format {
+            Format::Text { with_path: false } => writeln!(out, "{}", best.text)?,
+            Format::Text { with_path: true } => {
+                writeln!(out, "{}: {}", path.display(), best.text)?;
+            }
+            Format::Srt => srt::write(&best.words, out)?,
+            Format::Json => {
+                let words = best.words.iter().map(|word| WordRow {
+                    text: &word.text,
+                    start: milliseconds(word.span.start),
+                    end: milliseconds(word.span.end),
+                    confidence: word.confidence,
+                });
+                let others = said.others().iter().map(|other| Alternative {
+                    text: &other.text,
+                    confidence: other.confidence,
+                    score: other.score,
+                });
+                let row = Row {
+                    path: path.display().to_string(),
+                    text: &best.text,
+                    confidence: best.confidence,
+                    words: words.collect(),
+                    duration,
+                    elapsed,
+                    model: self.model,
+                    provider: self.provider,
+                    alternatives: others.collect(),
+                };
+                writeln!(out, "{}", serde_json::to_string(&row)?)?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn write_failure(
+        &self,
+        path: &Path,
+        error: &acolyte::Error,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<()> {
+        if self.format == Format::Json {
+            let failure = Failure {
+                path: path.display().to_string(),
+                error: error.to_string(),
+            };
+            writeln!(out, "{}", serde_json::to_string(&failure)?)?;
+        } else {
+            writeln!(err, "acolyte: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Seconds rounded to milliseconds, so that 0.3 is not written as 0.30000000000000004.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}

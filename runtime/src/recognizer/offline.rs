@@ -1,0 +1,462 @@
+//! Speech recognition of whole recordings, of any length in bounded memory.
+//!
+//! Samples pass through resampler, front-end, model and decoder block by block, so beyond the recording
+//! itself an hour takes no more memory than half a minute. Output frame i begins at sample
+//! `i * stride * hop_length` of the model's rate; spans are given in seconds.
+
+use crate::audio::{Audio, Resampler};
+use crate::decode::{Decoder, Plan};
+use crate::features::Fbank;
+use crate::model::{BLOCK_FRAMES, CtcModel, Sequence};
+use crate::spec::{FrontEnd, LogMelSpec, ModelSpec, Normalization, Role, Task};
+use crate::transcript::{FrameSpan, NBest, TimeSpan, Transcript};
+use crate::{Decoding, Error, ErrorKind, LogProbs, Result, Tokens};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
+use std::sync::Arc;
+
+#[cfg(feature = "onnx")]
+use crate::model::{CpuNodes, Library, ModelFile, OrtModel, OrtOptions, Provider};
+#[cfg(feature = "onnx")]
+use std::path::Path;
+
+/// Samples that go from resampler to front-end at a time: about two seconds.
+const BLOCK_SAMPLES: usize = 1 << 15;
+
+/// Turns recordings of speech into text. Clones share the model; any number of threads may call one.
+#[derive(Debug, Clone)]
+pub struct SpeechRecognizer {
+    model: Arc<dyn CtcModel>,
+    fbank: Fbank,
+    tokens: Arc<Tokens>,
+    block_frames: usize,
+}
+
+impl SpeechRecognizer {
+    /// A recognizer over any model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Role`] for a model of another task or an oracle teacher, which sees the label it would
+    /// have to find; [`ErrorKind::Spec`] if front-end or tokens are not what can be run.
+    pub fn new(model: impl CtcModel + 'static) -> Result<Self> {
+        let spec = model.spec();
+        serves(spec)?;
+        let FrontEnd::LogMel(mel) = &spec.front_end;
+        Ok(Self {
+            fbank: Fbank::new(mel)?,
+            tokens: Arc::new(Tokens::new(spec.tokens.clone())?),
+            model: Arc::new(model),
+            block_frames: BLOCK_FRAMES,
+        })
+    }
+
+    /// The way to a recognizer over an ONNX file.
+    #[cfg(feature = "onnx")]
+    pub fn builder(library: &Library) -> SpeechRecognizerBuilder {
+        SpeechRecognizerBuilder {
+            library: library.clone(),
+            options: OrtOptions::default(),
+        }
+    }
+
+    /// The same recognizer with blocks of `frames` feature frames where the model can be run in blocks; the
+    /// default is [`BLOCK_FRAMES`].
+    #[must_use]
+    pub fn with_block_frames(mut self, frames: usize) -> Self {
+        self.block_frames = frames;
+        self
+    }
+
+    /// What the model says about itself.
+    pub fn spec(&self) -> &ModelSpec {
+        self.model.spec()
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<dyn CtcModel> {
+        &self.model
+    }
+
+    /// The model's front-end.
+    pub fn front_end(&self) -> &Fbank {
+        &self.fbank
+    }
+
+    /// The model's vocabulary.
+    pub fn tokens(&self) -> &Arc<Tokens> {
+        &self.tokens
+    }
+
+    /// Seconds from one output frame to the next.
+    pub fn seconds_per_frame(&self) -> f64 {
+        let mel = self.log_mel();
+        (self.spec().stride * mel.hop_length) as f64 / f64::from(mel.sample_rate)
+    }
+
+    /// The text of a recording. A recording shorter than one window of the front-end has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for settings that do not fit the vocabulary; [`ErrorKind::Limit`] for a
+    /// recording too long for a model that takes only whole utterances; [`ErrorKind::Inference`] if the model
+    /// fails.
+    pub fn recognize(&self, audio: &Audio, decoding: &Decoding) -> Result<Transcript<TimeSpan>> {
+        let plan = decoding.plan(&self.tokens)?;
+        Ok(self.recognize_with(audio, &plan)?.into_best())
+    }
+
+    /// The best readings of a recording, with settings already made for [`tokens`](Self::tokens): for many
+    /// recordings, or more than one reading.
+    ///
+    /// # Errors
+    /// As [`recognize`](Self::recognize).
+    pub fn recognize_with(&self, audio: &Audio, plan: &Plan) -> Result<NBest<TimeSpan>> {
+        let mut decoder = plan.decoder();
+        self.run(audio, |scores| self.push(&mut decoder, scores))?;
+        let (seconds, end) = (self.seconds_per_frame(), audio.duration());
+        let time = |span: FrameSpan| {
+            let time = span.time(seconds);
+            TimeSpan {
+                start: time.start.min(end),
+                end: time.end.min(end),
+            }
+        };
+        Ok(decoder.finish()?.map_spans(time))
+    }
+
+    /// The model's scores `[T', V]` of a recording, delay taken out, in the values the spec names; the whole
+    /// matrix is in memory.
+    ///
+    /// # Errors
+    /// As [`recognize`](Self::recognize).
+    pub fn scores(&self, audio: &Audio) -> Result<Array2<f32>> {
+        let mut parts = Vec::new();
+        self.run(audio, |scores| {
+            parts.push(scores);
+            Ok(())
+        })?;
+        let views: Vec<ArrayView2<'_, f32>> = parts.iter().map(|part| part.view()).collect();
+        concatenate(Axis(0), &views)
+            .map_err(|e| Error::new(ErrorKind::Inference, "scores").with_source(e))
+    }
+
+    fn log_mel(&self) -> &LogMelSpec {
+        let FrontEnd::LogMel(mel) = &self.spec().front_end;
+        mel
+    }
+
+    fn push(&self, decoder: &mut Decoder, scores: Array2<f32>) -> Result<()> {
+        let values = self.spec().graph.output_values;
+        decoder.push(&LogProbs::new(scores.view(), values))
+    }
+
+    /// Runs a recording through front-end and model, handing each block of scores to `sink`.
+    fn run(&self, audio: &Audio, mut sink: impl FnMut(Array2<f32>) -> Result<()>) -> Result<()> {
+        let mel = self.log_mel();
+        let mut sequence = Sequence::new(self.model.clone(), self.block_frames);
+        if let Normalization::Utterance { .. } = mel.normalization {
+            let features = self.fbank.compute(&audio.mono(mel.sample_rate)?)?;
+            sink(sequence.push(features.view())?)?;
+            return sink(sequence.finish()?);
+        }
+        let mut stream = self.fbank.stream();
+        let mut features = Vec::new();
+        let mut feed = |samples: &[f32], sink: &mut dyn FnMut(Array2<f32>) -> Result<()>| {
+            features.clear();
+            let frames = stream.push(samples, &mut features)?;
+            let view = ArrayView2::from_shape((frames, mel.mels), &features)
+                .map_err(|e| Error::new(ErrorKind::Inference, "features").with_source(e))?;
+            let scores = sequence.push(view)?;
+            if scores.is_empty() {
+                return Ok(());
+            }
+            sink(scores)
+        };
+        if audio.sample_rate() == mel.sample_rate {
+            for block in audio.samples().chunks(BLOCK_SAMPLES) {
+                feed(block, &mut sink)?;
+            }
+        } else {
+            let mut resampler = Resampler::new(audio.sample_rate(), mel.sample_rate)?;
+            let mut resampled = Vec::new();
+            for block in audio.samples().chunks(BLOCK_SAMPLES) {
+                resampled.clear();
+                resampler.push(block, &mut resampled)?;
+                feed(&resampled, &mut sink)?;
+            }
+            resampled.clear();
+            resampler.finish(&mut resampled)?;
+            feed(&resampled, &mut sink)?;
+        }
+        sink(sequence.finish()?)
+    }
+}
+
+/// Whether a recognizer of speech may use the model.
+fn serves(spec: &ModelSpec) -> Result<()> {
+    let refuse = |message: &str| {
+        let name = &spec.name;
+        Err(Error::new(
+            ErrorKind::Role,
+            format!("model {name:?} {message}"),
+        ))
+    };
+    match (spec.task, spec.role) {
+        (Task::SceneText, _) => refuse("reads images, not speech: use a speech model"),
+        (_, Role::OracleTeacher) => refuse(
+            "is an oracle teacher: it takes the transcript as an input, so it cannot find one; use a student \
+             that it taught",
+        ),
+        (Task::Speech, Role::Student | Role::Teacher) => Ok(()),
+    }
+}
+
+/// How an ONNX file is opened as a speech recognizer.
+#[cfg(feature = "onnx")]
+#[derive(Debug, Clone)]
+#[must_use = "open a file or bytes with it"]
+pub struct SpeechRecognizerBuilder {
+    library: Library,
+    options: OrtOptions,
+}
+
+#[cfg(feature = "onnx")]
+impl SpeechRecognizerBuilder {
+    /// What the model runs on; a named provider is required, never replaced.
+    pub fn provider(mut self, provider: Provider) -> Self {
+        self.options.provider = provider;
+        self
+    }
+
+    /// Whether nodes that a named provider does not run may run on the CPU.
+    pub fn cpu_nodes(mut self, cpu_nodes: CpuNodes) -> Self {
+        self.options.cpu_nodes = cpu_nodes;
+        self
+    }
+
+    /// Threads within one run of the model.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.options.threads = threads;
+        self
+    }
+
+    /// Most runs at one time.
+    pub fn pool(mut self, pool: usize) -> Self {
+        self.options.pool = pool;
+        self
+    }
+
+    /// Opens the model file at `path`.
+    ///
+    /// # Errors
+    /// As [`OrtModel::open`] and [`SpeechRecognizer::new`]; they name the path.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SpeechRecognizer> {
+        let path = path.as_ref();
+        ModelFile::open(path)
+            .and_then(|file| self.from_file(file))
+            .map_err(|e| e.with_path(path))
+    }
+
+    /// Opens a model held in memory.
+    ///
+    /// # Errors
+    /// As [`OrtModel::from_bytes`] and [`SpeechRecognizer::new`].
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "the builder's verb, like `open`"
+    )]
+    pub fn from_bytes(self, bytes: impl Into<Arc<[u8]>>) -> Result<SpeechRecognizer> {
+        self.from_file(ModelFile::from_bytes(bytes)?)
+    }
+
+    /// Opens a model that was read and checked.
+    ///
+    /// # Errors
+    /// As [`OrtModel::from_file`] and [`SpeechRecognizer::new`].
+    #[allow(
+        clippy::wrong_self_convention,
+        reason = "the builder's verb, like `open`"
+    )]
+    pub fn from_file(self, file: ModelFile) -> Result<SpeechRecognizer> {
+        serves(file.spec())?;
+        SpeechRecognizer::new(OrtModel::from_file(&self.library, file, &self.options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FakeModel;
+    use crate::model::testing::{TINY, tiny_spec};
+    use std::f32::consts::TAU;
+
+    const fn is_shared<T: Clone + Send + Sync + 'static>() {}
+    const _: () = is_shared::<SpeechRecognizer>();
+    #[cfg(feature = "onnx")]
+    const _: () = is_shared::<crate::model::OrtModel>();
+
+    /// A tone in the middle of mel filter `filter` of the tiny model.
+    fn hertz(filter: usize) -> f32 {
+        let mel = |hz: f32| 2595.0 * (1.0 + hz / 700.0).log10();
+        let step = (mel(8000.0) - mel(20.0)) / 9.0;
+        700.0 * (10f32.powf((mel(20.0) + step * (filter + 1) as f32) / 2595.0) - 1.0)
+    }
+
+    /// Tones for the tokens of `text` (letters from `a`, space), 0.1 s each with 0.1 s of silence after it.
+    fn tones(text: &str, rate: u32, channels: u16) -> Audio {
+        let length = rate as usize / 10;
+        let mut samples = Vec::new();
+        for letter in text.bytes() {
+            let token = if letter == b' ' {
+                1
+            } else {
+                usize::from(letter - b'a') + 2
+            };
+            for at in 0..2 * length {
+                let phase = TAU * hertz(token) * at as f32 / rate as f32;
+                let sample = if at < length { 0.5 * phase.sin() } else { 0.0 };
+                samples.extend((0..channels).map(|_| sample));
+            }
+        }
+        Audio::new(samples, rate, channels).unwrap()
+    }
+
+    fn fake_spec() -> ModelSpec {
+        let mut spec = tiny_spec(TINY);
+        spec.streaming.as_mut().unwrap().state[0].shape = vec![8];
+        spec
+    }
+
+    fn fake() -> SpeechRecognizer {
+        SpeechRecognizer::new(FakeModel::new(fake_spec()).unwrap()).unwrap()
+    }
+
+    fn text(recognizer: &SpeechRecognizer, audio: &Audio) -> String {
+        recognizer
+            .recognize(audio, &Decoding::greedy())
+            .unwrap()
+            .text
+    }
+
+    #[test]
+    fn tones_read_as_text_at_any_rate_with_times() {
+        let recognizer = fake();
+        for (rate, channels) in [(16_000, 1), (48_000, 2), (44_100, 1), (192_000, 16)] {
+            let audio = tones("ab cad", rate, channels);
+            let said = recognizer.recognize(&audio, &Decoding::greedy()).unwrap();
+            assert_eq!(said.text, "ab cad", "{rate} Hz");
+            let spans: Vec<TimeSpan> = said.words.iter().map(|w| w.span).collect();
+            for (span, (start, end)) in spans.iter().zip([(0.0, 0.3), (0.6, 1.1)]) {
+                assert!((span.start - start).abs() < 0.05 && (span.end - end).abs() < 0.05);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_and_silence_have_no_text() {
+        for length in [0, 1, 399, 400, 160_000] {
+            let audio = Audio::new(vec![0.0; length], 16_000, 1).unwrap();
+            let said = fake().recognize(&audio, &Decoding::greedy()).unwrap();
+            assert_eq!((said.text.as_str(), said.words.len()), ("", 0));
+        }
+    }
+
+    #[test]
+    fn blocks_change_nothing() {
+        let audio = tones("deaf cab feed a bad cafe", 16_000, 1);
+        let whole = fake().with_block_frames(1 << 16).scores(&audio).unwrap();
+        assert_eq!(
+            whole.nrows(),
+            fake().front_end().frames(audio.len()).div_ceil(2)
+        );
+        for block in [1, 7, 64, 2048] {
+            assert_eq!(
+                fake().with_block_frames(block).scores(&audio).unwrap(),
+                whole
+            );
+        }
+    }
+
+    #[test]
+    fn sixteen_threads_read_the_same() {
+        let recognizer = fake();
+        let audio = tones("bad face", 22_050, 1);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| assert_eq!(text(&recognizer.clone(), &audio), "bad face"));
+            }
+        });
+    }
+
+    #[test]
+    fn oracle_teachers_and_other_tasks_are_refused_with_the_reason() {
+        for (role, task, word) in [
+            (Role::OracleTeacher, Task::Speech, "takes the transcript"),
+            (Role::Student, Task::SceneText, "reads images"),
+        ] {
+            let spec = ModelSpec {
+                role,
+                task,
+                ..fake_spec()
+            };
+            let error = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Role);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn normalization_over_the_utterance_takes_it_whole() {
+        let mut spec = fake_spec();
+        spec.streaming = None;
+        let FrontEnd::LogMel(mel) = &mut spec.front_end;
+        mel.normalization = Normalization::Utterance { epsilon: 1e-3 };
+        let recognizer = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap();
+        let audio = tones("ab", 48_000, 1);
+        let frames = recognizer
+            .front_end()
+            .frames(audio.mono(16_000).unwrap().len());
+        assert_eq!(
+            recognizer.scores(&audio).unwrap().nrows(),
+            frames.div_ceil(2)
+        );
+    }
+
+    #[cfg(feature = "onnx")]
+    #[test]
+    fn sixteen_threads_read_the_same_from_an_onnx_file() {
+        let library = Library::find().unwrap();
+        let model = tiny_spec(TINY)
+            .stamp(&crate::model::testing::tiny_onnx(TINY))
+            .unwrap();
+        let recognizer = SpeechRecognizer::builder(&library)
+            .provider(Provider::Cpu)
+            .threads(1)
+            .pool(3)
+            .from_bytes(model)
+            .unwrap();
+        let audio = tones("bad face", 16_000, 1);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                let own = recognizer.clone();
+                scope.spawn(|| {
+                    let own = own;
+                    assert_eq!(text(&own, &audio), "bad face");
+                });
+            }
+        });
+    }
+
+    #[cfg(feature = "onnx")]
+    #[test]
+    fn an_onnx_oracle_teacher_is_refused_before_it_is_loaded() {
+        let spec = ModelSpec {
+            role: Role::OracleTeacher,
+            ..tiny_spec(TINY)
+        };
+        let model = spec.stamp(&crate::model::testing::tiny_onnx(TINY)).unwrap();
+        let library = Library::find().unwrap();
+        let error = SpeechRecognizer::builder(&library)
+            .from_bytes(model)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Role);
+    }
+}
