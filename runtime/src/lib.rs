@@ -43,6 +43,7 @@ pub mod decode;
 mod error;
 pub mod features;
 mod log_probs;
+pub mod metrics;
 pub mod model;
 mod recognizer;
 pub mod spec;

@@ -152,3 +152,37 @@ pub fn repository() -> PathBuf {
 pub fn library() -> acolyte::model::Library {
     acolyte::model::Library::find().expect("run `cargo xtask setup` first: this test needs libonnxruntime")
 }
+
+/// The command `acolyte`, built as the tests are, once a test run.
+pub fn acolyte() -> PathBuf {
+    static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let built = std::process::Command::new(env!("CARGO"))
+                .current_dir(repository())
+                .args(["build", "--quiet", "--package", "acolyte-cli", "--bin", "acolyte"])
+                .status()
+                .expect("cargo starts");
+            assert!(built.success(), "acolyte-cli does not build");
+            let target = std::env::var_os("CARGO_TARGET_DIR")
+                .map_or_else(|| repository().join("target"), PathBuf::from);
+            target
+                .join("debug")
+                .join(format!("acolyte{}", std::env::consts::EXE_SUFFIX))
+        })
+        .clone()
+}
+
+/// The shipped speech model.
+pub fn speech_tiny() -> PathBuf {
+    let path = repository().join("models/speech-tiny/model.onnx");
+    assert!(path.is_file(), "{} is part of the repository", path.display());
+    path
+}
+
+/// A sample recording of the repository.
+pub fn sample(name: &str) -> PathBuf {
+    let path = repository().join("examples/samples").join(name);
+    assert!(path.is_file(), "{} is part of the repository", path.display());
+    path
+}

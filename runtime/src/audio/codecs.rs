@@ -290,7 +290,11 @@ mod tests {
     fn page_checksum(page: &[u8]) -> u32 {
         page.iter().fold(0, |crc, &byte| {
             (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
-                if crc >> 31 == 1 { crc << 1 ^ 0x04c1_1db7 } else { crc << 1 }
+                if crc >> 31 == 1 {
+                    crc << 1 ^ 0x04c1_1db7
+                } else {
+                    crc << 1
+                }
             })
         })
     }
@@ -300,7 +304,9 @@ mod tests {
         let mut start = 0;
         while let Some(header) = bytes.get(start..start + 27) {
             let segments = usize::from(header[26]);
-            let Some(table) = bytes.get(start + 27..start + 27 + segments) else { return };
+            let Some(table) = bytes.get(start + 27..start + 27 + segments) else {
+                return;
+            };
             let end = start + 27 + segments + table.iter().map(|&n| usize::from(n)).sum::<usize>();
             if end > bytes.len() {
                 return;
@@ -316,7 +322,10 @@ mod tests {
     fn a_panic_of_the_decoder_is_an_error() {
         let mut same = OGG.to_vec();
         mend_checksums(&mut same);
-        assert_eq!(same, OGG, "the checksums of an undamaged file are right already");
+        assert_eq!(
+            same, OGG,
+            "the checksums of an undamaged file are right already"
+        );
         // This byte is part of a codebook's size; with 0 the decoder's own assertion fails.
         let mut bytes = OGG.to_vec();
         bytes[1356] = 0;

@@ -19,7 +19,7 @@ pub use resample::Resampler;
 use self::mix::{Mixer, check_finite, check_length};
 use crate::{Error, ErrorKind, Result};
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -106,7 +106,7 @@ impl Audio {
         }
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
         let what = match sniff(&mut file)? {
-            Format::Wav => match wav::read(BufReader::new(&file))? {
+            Format::Wav => match wav::read(&file)? {
                 wav::Content::Samples(audio) => return Ok(audio),
                 wav::Content::Other(encoding) => encoding,
             },

@@ -47,8 +47,8 @@ impl Alignments {
         self.links.len()
     }
 
-    /// Continues `trace` with a token that begins at frame `start` with probability `peak`.
-    pub fn extend(&mut self, trace: Trace, start: u64, peak: f32) -> Trace {
+    /// Continues `trace` with a token that begins at frame `start`; returns the token's link.
+    pub fn extend(&mut self, trace: Trace, start: u64) -> u32 {
         let link = self.links.len() as u32;
         self.links.push(Link {
             start,
@@ -56,11 +56,7 @@ impl Alignments {
             previous: trace.link,
             previous_peak: trace.peak,
         });
-        Trace {
-            link,
-            peak,
-            end: start + 1,
-        }
+        link
     }
 
     /// Appends the spans of `ids`, the last tokens of `trace`, to `spans`.
@@ -122,10 +118,13 @@ mod tests {
     #[test]
     fn chains_are_shared_and_survive_compaction() {
         let mut alignments = Alignments::default();
-        let mut a = alignments.extend(Trace::EMPTY, 3, 0.5);
-        a.end = 5;
-        let ab = alignments.extend(a, 7, 0.25);
-        let ac = alignments.extend(a, 6, 0.75);
+        let mut extend = |trace, start, peak, end| {
+            let link = alignments.extend(trace, start);
+            Trace { link, peak, end }
+        };
+        let a = extend(Trace::EMPTY, 3, 0.5, 5);
+        let ab = extend(a, 7, 0.25, 8);
+        let ac = extend(a, 6, 0.75, 7);
         let read = |alignments: &Alignments, trace, ids: &[u32]| {
             let mut spans = Vec::new();
             alignments.spans(trace, ids, &mut spans);

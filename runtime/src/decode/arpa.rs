@@ -56,7 +56,8 @@ fn read_compressed(reader: impl BufRead) -> Result<NgramModel> {
 
 #[cfg(not(feature = "gzip"))]
 fn read_compressed(_: impl BufRead) -> Result<NgramModel> {
-    let message = "the language model is compressed with gzip; unpack it, or build with the feature `gzip`";
+    let message =
+        "the language model is compressed with gzip; unpack it, or build with the feature `gzip`";
     Err(Error::new(ErrorKind::Unsupported, message))
 }
 
@@ -71,7 +72,9 @@ fn read_plain(reader: impl BufRead) -> Result<NgramModel> {
     for order in 2..=counts.len() {
         let grams = read_order(&mut lines, &builder, order, &counts)?;
         let highest = order == counts.len();
-        builder.add(grams, highest).map_err(|e| lines.at(&e.to_string()))?;
+        builder
+            .add(grams, highest)
+            .map_err(|e| lines.at(&e.to_string()))?;
     }
     match lines.next()? {
         Some(line) if line.trim() == "\\end\\" => Ok(builder.finish()),
@@ -199,7 +202,11 @@ struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// The next line, without its end.
     fn next(&mut self) -> Result<Option<&str>> {
-        if self.advance()? { self.line().map(Some) } else { Ok(None) }
+        if self.advance()? {
+            self.line().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Moves on to the next line that is not empty; whether there is one.
@@ -208,7 +215,8 @@ impl<R: BufRead> Lines<R> {
             self.buffer.clear();
             self.number += 1;
             let mut line = self.reader.by_ref().take(MAX_LINE as u64 + 1);
-            line.read_until(b'\n', &mut self.buffer).map_err(unreadable)?;
+            line.read_until(b'\n', &mut self.buffer)
+                .map_err(unreadable)?;
             if self.buffer.len() > MAX_LINE {
                 return Err(self.at(&format!("the line is longer than {MAX_LINE} bytes")));
             }
@@ -246,12 +254,17 @@ impl<R: BufRead> Lines<R> {
         }
         let line = self.line()?;
         if line.starts_with('\\') {
-            let what = format!("the header promises {count} n-grams of order {order}, there are fewer");
+            let what =
+                format!("the header promises {count} n-grams of order {order}, there are fewer");
             return refuse(&what);
         }
         // Words may hold any character but these two.
         let mut fields = line.split([' ', '\t']).filter(|field| !field.is_empty());
-        let Some(prob) = fields.next().and_then(logarithm).filter(|&prob| prob <= 0.0) else {
+        let Some(prob) = fields
+            .next()
+            .and_then(logarithm)
+            .filter(|&prob| prob <= 0.0)
+        else {
             return refuse("the line does not begin with a log-prob of at most 0");
         };
         let mut words = [""; MAX_ORDER];
@@ -315,7 +328,11 @@ mod tests {
 
     #[test]
     fn good_files_are_read() {
-        for text in [GOOD.to_owned(), GOOD.replace('\n', "\r\n"), GOOD.replace('\t', "  ")] {
+        for text in [
+            GOOD.to_owned(),
+            GOOD.replace('\n', "\r\n"),
+            GOOD.replace('\t', "  "),
+        ] {
             let model = read(&text).unwrap();
             assert_eq!((model.order(), model.len()), (2, 4));
         }
@@ -332,34 +349,88 @@ mod tests {
         let cases = [
             (GOOD, "", "line 1: there is no \\data\\"),
             ("\\data\\", "data", "there is no \\data\\"),
-            ("ngram 1=3\nngram 2=1\n", "", "line 4: the header gives no counts"),
+            (
+                "ngram 1=3\nngram 2=1\n",
+                "",
+                "line 4: the header gives no counts",
+            ),
             ("ngram 1=3", "ngram 1=x", "line 3: expected `ngram N=COUNT`"),
-            ("ngram 2=1", "ngram 3=1", "line 4: expected the count of order 2"),
-            ("ngram 1=3", "ngram 1=0", "line 3: the model has no unigrams"),
-            ("ngram 1=3", "ngram 1=4", "line 11: the header promises 4 n-grams of order 1"),
+            (
+                "ngram 2=1",
+                "ngram 3=1",
+                "line 4: expected the count of order 2",
+            ),
+            (
+                "ngram 1=3",
+                "ngram 1=0",
+                "line 3: the model has no unigrams",
+            ),
+            (
+                "ngram 1=3",
+                "ngram 1=4",
+                "line 11: the header promises 4 n-grams of order 1",
+            ),
             ("ngram 1=3", "ngram 1=2", "line 9: expected \\2-grams:"),
             ("ngram 2=1", "ngram 2=2", "line 14: the header promises 2"),
             ("\\2-grams:", "\\3-grams:", "line 11: expected \\2-grams:"),
             ("\\end\\\n", "", "line 14: the file ends without \\end\\"),
-            ("-0.1\t<s> a\n\n\\end\\\n", "", "line 12: the file ends within an order"),
-            ("-0.5\ta", "0.5\ta", "line 8: the line does not begin with a log-prob"),
-            ("-0.5\ta", "nan\ta", "line 8: the line does not begin with a log-prob"),
+            (
+                "-0.1\t<s> a\n\n\\end\\\n",
+                "",
+                "line 12: the file ends within an order",
+            ),
+            (
+                "-0.5\ta",
+                "0.5\ta",
+                "line 8: the line does not begin with a log-prob",
+            ),
+            (
+                "-0.5\ta",
+                "nan\ta",
+                "line 8: the line does not begin with a log-prob",
+            ),
             ("-0.5\ta", "-0.5\t</s>", "a word comes twice"),
-            ("-1\t<s>\t-0.5", "-1\t<s>\tnan", "line 7: the back-off weight is no number"),
-            ("-1\t<s>\t-0.5", "-1\t<s>\tinf", "line 7: the back-off weight is no number"),
-            ("-1\t<s>\t-0.5", "-1\t<s>\t-0.5\tx", "line 7: expected 1 words and no more"),
+            (
+                "-1\t<s>\t-0.5",
+                "-1\t<s>\tnan",
+                "line 7: the back-off weight is no number",
+            ),
+            (
+                "-1\t<s>\t-0.5",
+                "-1\t<s>\tinf",
+                "line 7: the back-off weight is no number",
+            ),
+            (
+                "-1\t<s>\t-0.5",
+                "-1\t<s>\t-0.5\tx",
+                "line 7: expected 1 words and no more",
+            ),
             ("<s> a\n", "<s>\n", "line 12: expected 2 words"),
-            ("<s> a\n", "<s> b\n", "line 12: \"b\" is not among the unigrams"),
-            ("<s> a\n", "<s> a -0.1\n", "line 12: the highest order has no back-off"),
+            (
+                "<s> a\n",
+                "<s> b\n",
+                "line 12: \"b\" is not among the unigrams",
+            ),
+            (
+                "<s> a\n",
+                "<s> a -0.1\n",
+                "line 12: the highest order has no back-off",
+            ),
         ];
         for (old, new, message) in cases {
             assert!(GOOD.contains(old), "{old}");
             let error = read(&GOOD.replacen(old, new, 1)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
-            assert!(error.to_string().contains(message), "{error} lacks {message}");
+            assert!(
+                error.to_string().contains(message),
+                "{error} lacks {message}"
+            );
         }
         let error = NgramModel::read(&b"\\data\\\n\xff\n"[..]).unwrap_err();
-        assert!(error.to_string().contains("line 2: the line is not UTF-8"), "{error}");
+        assert!(
+            error.to_string().contains("line 2: the line is not UTF-8"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -378,7 +449,10 @@ mod tests {
 
     #[test]
     fn size_is_bounded() {
-        for header in ["ngram 1=99999999999", "ngram 1=1\nngram 2=1\nngram 3=1\nngram 4=1\nngram 5=1\nngram 6=1\nngram 7=1"] {
+        for header in [
+            "ngram 1=99999999999",
+            "ngram 1=1\nngram 2=1\nngram 3=1\nngram 4=1\nngram 5=1\nngram 6=1\nngram 7=1",
+        ] {
             let error = read(&format!("\\data\\\n{header}\n")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Limit);
         }

@@ -41,7 +41,7 @@ pub(crate) struct BeamSettings {
     pub blank_factor: f64,
 }
 
-/// A prefix in the beam.
+/// A prefix in the beam: one cache line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub blank: f64,
@@ -50,12 +50,13 @@ pub(super) struct Entry {
     pub gain: f64,
     pub node: u32,
     pub parent: u32,
-    /// The last token, [`NONE`] for the empty prefix.
+    /// The last token; of the empty prefix the blank, which no token repeats.
     pub last: u32,
+    /// The best alignment that ends in the last token: it ends with the current frame.
+    pub label_link: u32,
+    pub label_peak: f32,
     /// The best alignment that ends in a blank.
     pub blank_trace: Trace,
-    /// The best alignment that ends in the last token.
-    pub label_trace: Trace,
 }
 
 impl Entry {
@@ -63,23 +64,34 @@ impl Entry {
         self.blank + self.label
     }
 
-    /// The better alignment of either ending.
-    pub fn trace(&self) -> Trace {
+    /// The better alignment of either ending, `now` being the number of frames.
+    pub fn trace(&self, now: u64) -> Trace {
         if self.blank > self.label {
             self.blank_trace
         } else {
-            self.label_trace
+            Trace {
+                link: self.label_link,
+                peak: self.label_peak,
+                end: now,
+            }
         }
     }
 
-    /// The mass that the prefix hands to its extension by `token`, and the alignment it comes along.
-    ///
-    /// A repeated token needs a blank between.
-    fn extension(&self, token: u32) -> (f64, Trace) {
+    /// The mass that the prefix hands to its extension by `token`: a repeated token needs a blank between.
+    fn handed(&self, token: u32) -> f64 {
         if token == self.last {
-            (self.blank, self.blank_trace)
+            self.blank
         } else {
-            (self.mass(), self.trace())
+            self.mass()
+        }
+    }
+
+    /// The alignment that an extension by `token` continues.
+    fn continued(&self, token: u32, now: u64) -> Trace {
+        if token == self.last {
+            self.blank_trace
+        } else {
+            self.trace(now)
         }
     }
 }
@@ -112,13 +124,17 @@ pub(crate) struct Beam {
     /// What becomes of the entries in the current frame, in the same slots.
     fresh: Vec<Entry>,
     candidates: Vec<Candidate>,
+    /// Slots whose prefix was dropped.
+    holes: Vec<u32>,
     ranking: Vec<u64>,
     shortlist: Shortlist,
-    frames: u64,
+    pub(super) frames: u64,
     /// True masses are those kept times `LARGE` to the power of minus this.
     pub(super) scale: u64,
     /// Tokens that every prefix begins with, up to the tree's root, and not taken yet.
     pub(super) committed: Vec<TokenSpan<FrameSpan>>,
+    /// Where the last token ends that was committed, taken or not.
+    pub(super) committed_end: u64,
     /// When to look for dead nodes and links next.
     pub(super) compact_at: usize,
     /// The deepest node made since the tree was last compacted.
@@ -139,9 +155,10 @@ impl Beam {
             gain: 1.0,
             node: ROOT,
             parent: NONE,
-            last: NONE,
+            last: blank,
+            label_link: NONE,
+            label_peak: 0.0,
             blank_trace: Trace::EMPTY,
-            label_trace: Trace::EMPTY,
         };
         Self {
             settings,
@@ -153,11 +170,13 @@ impl Beam {
             entries: vec![empty],
             fresh: Vec::new(),
             candidates: Vec::new(),
+            holes: Vec::new(),
             ranking: Vec::new(),
             shortlist: Shortlist::new(vocabulary),
             frames: 0,
             scale: 0,
             committed: Vec::new(),
+            committed_end: 0,
             compact_at: COMPACT_FROM,
             deepest: 0,
         }
@@ -165,7 +184,7 @@ impl Beam {
 
     /// Takes in the next frame.
     pub fn step(&mut self, frame: &Frame<'_>) {
-        self.shortlist.next_frame();
+        self.shortlist.next_frame(frame);
         let (best, worst) = self.carry(frame);
         self.pick(frame);
         if !self.shortlist.picks().is_empty() {
@@ -186,33 +205,29 @@ impl Beam {
     /// Moves every prefix of the beam through the frame without a new token, and lets those that extend another
     /// one receive its mass. Returns the largest and the smallest mass.
     fn carry(&mut self, frame: &Frame<'_>) -> (f64, f64) {
-        let blank_prob = self.shortlist.prob(frame, self.blank) * self.settings.blank_factor;
+        let blank_prob = f64::from(self.shortlist.prob(frame, self.blank));
+        let blank_prob = blank_prob * self.settings.blank_factor;
         let (mut best, mut worst) = (0.0f64, f64::INFINITY);
         self.fresh.clear();
         for entry in &self.entries {
-            let mut next = *entry;
-            next.blank = entry.mass() * blank_prob;
-            next.blank_trace = entry.trace();
-            if entry.last != NONE {
-                let prob = self.shortlist.prob(frame, entry.last);
-                let repeated = entry.label * prob;
-                let received = match self.entries.get(self.slot_of(entry.parent)) {
-                    Some(parent) => {
-                        let (mass, trace) = parent.extension(entry.last);
-                        let mass = mass * prob * entry.gain;
-                        if mass > repeated {
-                            next.label_trace =
-                                self.alignments.extend(trace, self.frames, prob as f32);
-                        }
-                        mass
-                    }
-                    None => 0.0,
-                };
-                if received <= repeated {
-                    next.label_trace.end = self.frames + 1;
-                    next.label_trace.peak = entry.label_trace.peak.max(prob as f32);
+            let peak = self.shortlist.prob(frame, entry.last);
+            let prob = f64::from(peak);
+            let repeated = entry.label * prob;
+            let mut next = Entry {
+                blank: entry.mass() * blank_prob,
+                label: repeated,
+                blank_trace: entry.trace(self.frames),
+                label_peak: entry.label_peak.max(peak),
+                ..*entry
+            };
+            if let Some(parent) = self.entries.get(self.slot_of(entry.parent)) {
+                let received = parent.handed(entry.last) * prob * entry.gain;
+                next.label += received;
+                if received > repeated {
+                    let trace = parent.continued(entry.last, self.frames);
+                    next.label_link = self.alignments.extend(trace, self.frames);
+                    next.label_peak = peak;
                 }
-                next.label = repeated + received;
             }
             let mass = next.mass();
             best = best.max(mass);
@@ -252,8 +267,7 @@ impl Beam {
                 if mass * pick.reach <= bar {
                     break;
                 }
-                let (source, _) = entry.extension(pick.id);
-                let source = source * pick.prob;
+                let source = entry.handed(pick.id) * pick.prob;
                 if source * (pick.reach / pick.prob) <= bar {
                     continue;
                 }
@@ -323,31 +337,27 @@ impl Beam {
             room -= usize::from(admitted);
             admitted
         };
-        let mut slot = 0;
-        let mut newcomers = std::mem::take(&mut self.candidates);
-        let mut dropped = 0;
-        let mut keep = Vec::new();
-        std::mem::swap(&mut keep, &mut self.fresh);
-        keep.retain(|entry| {
-            let stays = admit(entry.mass());
-            if stays {
-                if dropped > 0 {
-                    self.tree.set_slot(entry.node, slot);
-                }
-                slot += 1;
-            } else {
+        self.holes.clear();
+        for (slot, entry) in (0u32..).zip(&self.fresh) {
+            if !admit(entry.mass()) {
                 self.tree.set_slot(entry.node, NONE);
-                dropped += 1;
+                self.holes.push(slot);
             }
-            stays
-        });
-        self.fresh = keep;
-        for candidate in newcomers.drain(..) {
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        for candidate in candidates.drain(..) {
             if admit(candidate.mass) {
                 self.admit(candidate);
             }
         }
-        self.candidates = newcomers;
+        self.candidates = candidates;
+        // The last holes first, so that what moves into one is never itself dropped.
+        while let Some(hole) = self.holes.pop() {
+            self.fresh.swap_remove(hole as usize);
+            if let Some(moved) = self.fresh.get(hole as usize) {
+                self.tree.set_slot(moved.node, hole);
+            }
+        }
     }
 
     /// Puts a new prefix into the beam.
@@ -363,18 +373,29 @@ impl Beam {
         } else {
             candidate.node
         };
-        self.tree.set_slot(node, self.fresh.len() as u32);
-        let (_, trace) = parent.extension(candidate.token);
-        self.fresh.push(Entry {
+        let trace = parent.continued(candidate.token, self.frames);
+        let entry = Entry {
             blank: 0.0,
             label: candidate.mass,
             gain: candidate.gain,
             node,
             parent: parent.node,
             last: candidate.token,
+            label_link: self.alignments.extend(trace, self.frames),
+            label_peak: candidate.prob,
             blank_trace: Trace::EMPTY,
-            label_trace: (self.alignments).extend(trace, self.frames, candidate.prob),
-        });
+        };
+        let slot = match self.holes.pop() {
+            Some(hole) => {
+                self.fresh[hole as usize] = entry;
+                hole
+            }
+            None => {
+                self.fresh.push(entry);
+                self.fresh.len() as u32 - 1
+            }
+        };
+        self.tree.set_slot(node, slot);
     }
 
     /// Scales all masses up where the best has become small, by a power of two.

@@ -4,12 +4,13 @@
 //! committed, which moves them with their spans out of the prefix tree into a plain list, and makes the tree begin
 //! after them. Committing depends on frames alone, never on how they were pushed.
 
+use super::align::Trace;
 use super::beam::{Beam, Entry};
 use super::prefix::{NONE, ROOT};
 use crate::transcript::{FrameSpan, TokenSpan};
 
 /// Tree nodes and alignment links that are kept before dead ones are first looked for.
-pub(super) const COMPACT_FROM: usize = 8192;
+pub(super) const COMPACT_FROM: usize = 2048;
 
 /// Tokens by which the prefixes in the beam may differ; older differences are decided for the best prefix.
 pub(super) const MOST_TENTATIVE: u32 = 512;
@@ -73,9 +74,14 @@ impl Beam {
         {
             let ids = self.tree.tokens(ROOT, best.node);
             let kept = self.committed.len() + self.tree.node(root).depth as usize;
-            self.alignments
-                .spans(best.trace(), &ids, &mut self.committed);
-            self.committed.truncate(kept);
+            let trace = best.trace(self.frames);
+            let mut committed = std::mem::take(&mut self.committed);
+            self.spans(trace, &ids, &mut committed);
+            committed.truncate(kept);
+            if let Some(last) = committed.last() {
+                self.committed_end = last.span.end;
+            }
+            self.committed = committed;
         }
         let moved = (self.tree).compact(root, self.entries.iter().map(|entry| entry.node));
         if !self.states.is_empty() {
@@ -93,18 +99,33 @@ impl Beam {
         }
         let chains = self.entries.iter().flat_map(|entry| {
             let depth = self.tree.node(entry.node).depth;
-            [
-                (entry.blank_trace.link, depth),
-                (entry.label_trace.link, depth),
-            ]
+            [(entry.blank_trace.link, depth), (entry.label_link, depth)]
         });
         let moved = self.alignments.compact(chains);
         for entry in &mut self.entries {
             entry.blank_trace.link = place(entry.blank_trace.link, &moved);
-            entry.label_trace.link = place(entry.label_trace.link, &moved);
+            entry.label_link = place(entry.label_link, &moved);
         }
         let alive = self.tree.len().max(self.alignments.len());
         self.compact_at = COMPACT_FROM.max(4 * alive);
+    }
+
+    /// Appends the spans of `ids`, the tokens of `trace` since the root.
+    ///
+    /// What was committed was aligned as the best prefix of its time had it; where another one has
+    /// become the best, its first tokens give way, so that spans never overlap.
+    fn spans(&self, trace: Trace, ids: &[u32], spans: &mut Vec<TokenSpan<FrameSpan>>) {
+        let first = spans.len();
+        self.alignments.spans(trace, ids, spans);
+        let mut before = self.committed_end;
+        for token in &mut spans[first..] {
+            if token.span.start >= before {
+                break;
+            }
+            token.span.start = before;
+            token.span.end = token.span.end.max(before + 1);
+            before = token.span.end;
+        }
     }
 
     /// The ids of all stable tokens that have not been taken.
@@ -129,9 +150,10 @@ impl Beam {
     /// The frame after the last token of the best prefix, none where it has none.
     pub fn last_end(&self) -> Option<u64> {
         let best = self.best()?;
-        match best.trace() {
+        match best.trace(self.frames) {
             trace if trace.link != NONE => Some(trace.end),
-            _ => self.committed.last().map(|token| token.span.end),
+            _ if self.committed_end > 0 => Some(self.committed_end),
+            _ => None,
         }
     }
 
@@ -181,7 +203,7 @@ impl Beam {
             }
             let mut tokens = self.committed.clone();
             let ids = self.tree.tokens(ROOT, entry.node);
-            self.alignments.spans(entry.trace(), &ids, &mut tokens);
+            self.spans(entry.trace(self.frames), &ids, &mut tokens);
             let reading = Hypothesis { score, tokens };
             if distinct(&reading) {
                 readings.push(reading);
@@ -207,10 +229,7 @@ mod tests {
     use ndarray::Array2;
 
     fn beam(width: usize, vocabulary: usize) -> Beam {
-        let tokens = Limits {
-            cut: 7.0,
-            most: 64,
-        };
+        let tokens = Limits { cut: 7.0, most: 64 };
         let settings = BeamSettings {
             width,
             least: 1e-6,
@@ -253,11 +272,17 @@ mod tests {
             let stable = beam.commit().len();
             taken += beam.take(stable).len();
             let (nodes, links, prefixes) = beam.size();
-            assert!(nodes.max(links) < 4 * MOST_TENTATIVE as usize, "{nodes} nodes, {links} links");
+            assert!(
+                nodes.max(links) < 4 * MOST_TENTATIVE as usize,
+                "{nodes} nodes, {links} links"
+            );
             assert!(prefixes <= 4);
         }
         let spoken = 1000 * 10_000 / 8;
-        assert!((spoken - MOST_TENTATIVE as usize..=spoken).contains(&taken), "{taken}");
+        assert!(
+            (spoken - MOST_TENTATIVE as usize..=spoken).contains(&taken),
+            "{taken}"
+        );
         assert!(beam.best_score().is_finite());
     }
 

@@ -238,9 +238,18 @@ impl Decoding {
         if self.n_best == 0 {
             return refuse("n-best is 0; at least 1 reading is always returned");
         }
-        let bonuses = [self.blank_penalty, self.word_bonus, self.reject.unwrap_or(0.0)];
-        if bonuses.iter().any(|bonus| !bonus.is_finite() || bonus.abs() > 1e4) {
-            return refuse("blank penalty, word bonus and rejection margin must be finite, within 10,000 nats");
+        let bonuses = [
+            self.blank_penalty,
+            self.word_bonus,
+            self.reject.unwrap_or(0.0),
+        ];
+        if bonuses
+            .iter()
+            .any(|bonus| !bonus.is_finite() || bonus.abs() > 1e4)
+        {
+            return refuse(
+                "blank penalty, word bonus and rejection margin must be finite, within 10,000 nats",
+            );
         }
         if let Some(lm) = &self.lm
             && !(0.0..=100.0).contains(&lm.weight)

@@ -109,8 +109,15 @@ impl Rules {
 
     /// Whether a token may be part of a reading at all.
     pub fn admits(&self, id: u32, text: &str) -> bool {
-        let allowed = self.allowed.as_ref().is_none_or(|allowed| allowed[id as usize]);
-        allowed && self.pattern.as_ref().is_none_or(|pattern| pattern.admits(text))
+        let allowed = self
+            .allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed[id as usize]);
+        allowed
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|pattern| pattern.admits(text))
     }
 
     pub fn start(&self) -> RuleState {

@@ -56,7 +56,19 @@ impl Frame<'_> {
         match self.values {
             OutputValues::Probs => self.scores[id],
             OutputValues::Logits | OutputValues::LogProbs => {
-                (self.scores[id] - self.log_norm).exp()
+                logmath::exp(self.scores[id] - self.log_norm)
+            }
+        }
+    }
+
+    /// All tokens' probabilities, `[V]`, in place of what `probs` holds.
+    pub fn probs(&self, probs: &mut Vec<f32>) {
+        probs.clear();
+        match self.values {
+            OutputValues::Probs => probs.extend_from_slice(self.scores),
+            OutputValues::Logits | OutputValues::LogProbs => {
+                let log_probs = self.scores.iter().map(|score| score - self.log_norm);
+                probs.extend(log_probs.map(logmath::exp));
             }
         }
     }

@@ -115,4 +115,3 @@ impl Greedy {
         restricted.then_some(self.best_path - self.free_path)
     }
 }
-

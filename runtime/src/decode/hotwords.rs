@@ -219,7 +219,13 @@ mod tests {
 
     #[test]
     fn a_text_gains_the_boosts_of_its_phrases() {
-        let list = [("new york", 4.0), ("york city", 3.0), ("york", 1.0), ("yo", 2.0), ("new york", 4.0)];
+        let list = [
+            ("new york", 4.0),
+            ("york city", 3.0),
+            ("york", 1.0),
+            ("yo", 2.0),
+            ("new york", 4.0),
+        ];
         let automaton = hotwords(&list, true).unwrap();
         for (text, gain) in [
             ("", 0.0),

@@ -270,7 +270,9 @@ impl Builder {
         model.begin.push(model.word.len() as u32);
         model.prob.extend(unigrams.iter().map(|unigram| unigram.1));
         if order > 1 {
-            model.backoff.extend(unigrams.iter().map(|unigram| unigram.2));
+            model
+                .backoff
+                .extend(unigrams.iter().map(|unigram| unigram.2));
             model.suffix.resize(1 + unigrams.len(), ROOT);
         }
         let last = 1..model.word.len() as u32;
@@ -284,14 +286,17 @@ impl Builder {
 
     /// The node of a sequence of words.
     pub fn context(&self, words: &[u32]) -> Option<u32> {
-        let node = words.iter().try_fold(ROOT, |node, &word| self.model.child(node, word))?;
+        let node = words
+            .iter()
+            .try_fold(ROOT, |node, &word| self.model.child(node, word))?;
         ((node as usize) < self.model.nodes()).then_some(node)
     }
 
     /// Adds the n-grams of the next order; `highest` where no higher one follows.
     pub fn add(&mut self, mut grams: Vec<Gram>, highest: bool) -> Result<()> {
         grams.sort_unstable_by_key(|gram| (gram.context, gram.word));
-        let same = |pair: &[Gram]| (pair[0].context, pair[0].word) == (pair[1].context, pair[1].word);
+        let same =
+            |pair: &[Gram]| (pair[0].context, pair[0].word) == (pair[1].context, pair[1].word);
         if grams.windows(2).any(same) {
             return Err(malformed("an n-gram comes twice".into()));
         }
@@ -377,7 +382,10 @@ mod tests {
             let found = scores(text);
             assert_eq!(found.len(), expected.len());
             for (found, expected) in found.iter().zip(expected) {
-                assert!((found - expected).abs() < 1e-5, "{text}: {found} is not {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{text}: {found} is not {expected}"
+                );
             }
         }
     }
@@ -387,7 +395,11 @@ mod tests {
         let score = model().sentence("a x b");
         assert_eq!((score.words, score.unknown), (4, 1));
         let expected = -3.05 * std::f64::consts::LN_10;
-        assert!((score.log_prob - expected).abs() < 1e-4, "{}", score.log_prob);
+        assert!(
+            (score.log_prob - expected).abs() < 1e-4,
+            "{}",
+            score.log_prob
+        );
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Pattern {
 
     /// Whether a text of these characters can be part of a match at all.
     pub fn admits(&self, text: &str) -> bool {
-        text.chars().all(|c| self.0.iter().any(|class| class.has(c)))
+        text.chars()
+            .all(|c| self.0.iter().any(|class| class.has(c)))
     }
 }
 
@@ -103,7 +104,11 @@ mod tests {
         ] {
             let pattern = Pattern::new(pattern).unwrap();
             let end = pattern.step(0, text);
-            assert_eq!(end.is_some_and(|end| pattern.complete(end)), matches, "{text}");
+            assert_eq!(
+                end.is_some_and(|end| pattern.complete(end)),
+                matches,
+                "{text}"
+            );
         }
     }
 

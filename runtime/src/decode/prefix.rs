@@ -4,9 +4,6 @@
 //! alignments of the same sequence always meet in the same node and their masses add up. Parents come before
 //! their children in the array, also after [`compact`](PrefixTree::compact) has thrown dead branches away.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 /// "No node", "no slot", "no token".
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -25,10 +22,15 @@ pub(crate) struct Node {
     pub depth: u32,
 }
 
+/// Places of the table at the start; a power of two.
+const FIRST_PLACES: usize = 1024;
+
 #[derive(Debug, Clone)]
 pub(crate) struct PrefixTree {
     nodes: Vec<Node>,
-    children: HashMap<u64, u32, BuildHasherDefault<PairHasher>>,
+    /// A hash table from (parent, token) to the node, with linear probing. It holds only numbers of nodes, which
+    /// know their parents and tokens themselves, so it is a quarter of the size of a general map. At most half full.
+    places: Vec<u32>,
 }
 
 impl PrefixTree {
@@ -42,7 +44,7 @@ impl PrefixTree {
         };
         Self {
             nodes: vec![root],
-            children: HashMap::default(),
+            places: vec![NONE; FIRST_PLACES],
         }
     }
 
@@ -60,11 +62,16 @@ impl PrefixTree {
 
     /// The sequence `node` followed by `token`, if it has been met.
     pub fn child(&self, node: u32, token: u32) -> Option<u32> {
-        self.children.get(&pair(node, token)).copied()
+        let found = self.places[self.place(node, token)];
+        (found != NONE).then_some(found)
     }
 
     /// Adds the sequence `node` followed by `token`, which has not been met.
     pub fn insert(&mut self, node: u32, token: u32) -> u32 {
+        if 2 * self.nodes.len() >= self.places.len() {
+            self.places = vec![NONE; 2 * self.places.len()];
+            self.fill_places();
+        }
         // Compaction keeps the tree far below 2^32 nodes.
         let child = self.nodes.len() as u32;
         self.nodes.push(Node {
@@ -73,8 +80,37 @@ impl PrefixTree {
             slot: NONE,
             depth: self.node(node).depth + 1,
         });
-        self.children.insert(pair(node, token), child);
+        let place = self.place(node, token);
+        self.places[place] = child;
         child
+    }
+
+    /// Where the table has the sequence `node` followed by `token`, or would have it.
+    fn place(&self, node: u32, token: u32) -> usize {
+        let mask = self.places.len() - 1;
+        // 2^64 over the golden ratio spreads the pair; its well-mixed bits are the high ones.
+        let pair = u64::from(node) << 32 | u64::from(token);
+        let mut place = (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        loop {
+            let found = self.places[place];
+            if found == NONE {
+                return place;
+            }
+            let at = self.node(found);
+            if at.parent == node && at.token == token {
+                return place;
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// Puts all nodes but the root into an empty table.
+    fn fill_places(&mut self) {
+        for child in 1..self.nodes.len() {
+            let Node { parent, token, .. } = self.nodes[child];
+            let place = self.place(parent, token);
+            self.places[place] = child as u32;
+        }
     }
 
     /// The tokens from below `ancestor` down to `node`.
@@ -124,55 +160,23 @@ impl PrefixTree {
         }
         let base = self.node(root).depth;
         let mut kept = Vec::new();
-        self.children.clear();
         for (old, &node) in self.nodes.iter().enumerate() {
             if moved[old] == NONE {
                 continue;
             }
             let new = kept.len() as u32;
             moved[old] = new;
-            let parent = if new == ROOT {
-                NONE
-            } else {
-                let parent = moved[node.parent as usize];
-                self.children.insert(pair(parent, node.token), new);
-                parent
-            };
+            let parent = moved.get(node.parent as usize).copied().unwrap_or(NONE);
             kept.push(Node {
-                parent,
+                parent: if new == ROOT { NONE } else { parent },
                 depth: node.depth - base,
                 ..node
             });
         }
         self.nodes = kept;
+        self.places.fill(NONE);
+        self.fill_places();
         moved
-    }
-}
-
-fn pair(node: u32, token: u32) -> u64 {
-    u64::from(node) << 32 | u64::from(token)
-}
-
-/// Spreads a pair over the hash's bits with one multiplication: keys are ours, nobody can choose them to collide.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PairHasher(u64);
-
-impl Hasher for PairHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        // 2^64 divided by the golden ratio; the table takes its place from the low bits and its tag from the
-        // high ones, so the well-mixed high half is folded onto the low one.
-        let product = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ (product >> 32);
     }
 }
 

@@ -27,43 +27,55 @@ pub(crate) struct Pick {
     pub id: u32,
 }
 
+/// Vocabularies up to this size have all their probabilities computed in every frame, in one vectorized loop.
+const SMALL: usize = 128;
+
 /// The shortlist of the current frame, and its probabilities as far as they were asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Shortlist {
     picks: Vec<Pick>,
-    /// The probability of each token, valid where the stamp is the current one. `[V]`.
-    probs: Vec<(u32, f32)>,
+    /// The probability of each token, valid where its stamp is the current one. `[V]`
+    probs: Vec<f32>,
+    /// When each probability was computed; empty for a small vocabulary. `[V]`
+    stamps: Vec<u32>,
     stamp: u32,
 }
 
 impl Shortlist {
     pub fn new(vocabulary: usize) -> Self {
+        let stamps = if vocabulary <= SMALL { 0 } else { vocabulary };
         Self {
             picks: Vec::new(),
-            probs: vec![(0, 0.0); vocabulary],
+            probs: vec![0.0; vocabulary],
+            stamps: vec![0; stamps],
             stamp: 0,
         }
     }
 
     /// Begins a frame: probabilities of the frame before are forgotten.
-    pub fn next_frame(&mut self) {
+    pub fn next_frame(&mut self, frame: &Frame<'_>) {
+        if self.stamps.is_empty() {
+            frame.probs(&mut self.probs);
+            return;
+        }
         self.stamp = self.stamp.wrapping_add(1);
         if self.stamp == 0 {
-            self.probs.fill((0, 0.0));
+            self.stamps.fill(0);
             self.stamp = 1;
         }
     }
 
     /// Token `id`'s probability in the current frame, computed once.
     #[inline]
-    pub fn prob(&mut self, frame: &Frame<'_>, id: u32) -> f64 {
-        let Some(entry) = self.probs.get_mut(id as usize) else {
-            return 0.0;
-        };
-        if entry.0 != self.stamp {
-            *entry = (self.stamp, frame.prob(id as usize));
+    pub fn prob(&mut self, frame: &Frame<'_>, id: u32) -> f32 {
+        let at = id as usize;
+        if let Some(stamp) = self.stamps.get_mut(at)
+            && *stamp != self.stamp
+        {
+            *stamp = self.stamp;
+            self.probs[at] = frame.prob(at);
         }
-        f64::from(entry.1)
+        self.probs[at]
     }
 
     /// Picks the tokens other than `blank` within `limits`, the farthest-reaching first. `gain` bounds what a
@@ -118,7 +130,7 @@ impl Shortlist {
     }
 
     fn add(&mut self, frame: &Frame<'_>, id: u32, gain: &impl Fn(u32) -> f64) {
-        let prob = self.prob(frame, id);
+        let prob = f64::from(self.prob(frame, id));
         if prob > 0.0 {
             let reach = prob * gain(id);
             self.picks.push(Pick { reach, prob, id });
@@ -147,7 +159,7 @@ mod tests {
         let mut shortlist = Shortlist::new(scores.vocabulary());
         let mut scratch = Vec::new();
         let frame = frame::read(scores, 0, 0, &mut scratch).unwrap();
-        shortlist.next_frame();
+        shortlist.next_frame(&frame);
         shortlist.pick(&frame, 2, limits, |_| 1.0);
         shortlist.picks().iter().map(|pick| pick.id).collect()
     }

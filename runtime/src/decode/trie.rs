@@ -33,7 +33,8 @@ impl ByteTrie {
             let ends_here = keys[range.clone()]
                 .first()
                 .is_some_and(|key| key.as_ref().len() == depth);
-            trie.key.push(if ends_here { range.start as u32 } else { NONE });
+            trie.key
+                .push(if ends_here { range.start as u32 } else { NONE });
             trie.first.push(trie.byte.len() as u32);
             range.start += usize::from(ends_here);
             while let Some(&byte) = keys[range.clone()]
@@ -83,7 +84,8 @@ impl ByteTrie {
 
     /// The node a string on.
     pub fn walk(&self, node: u32, text: &[u8]) -> Option<u32> {
-        text.iter().try_fold(node, |node, &byte| self.next(node, byte))
+        text.iter()
+            .try_fold(node, |node, &byte| self.next(node, byte))
     }
 }
 
@@ -96,7 +98,10 @@ mod tests {
     #[test]
     fn an_empty_trie_has_only_its_start() {
         let trie = ByteTrie::new::<&str>(&[]);
-        assert_eq!((trie.len(), trie.key(START), trie.next(START, 97)), (1, None, None));
+        assert_eq!(
+            (trie.len(), trie.key(START), trie.next(START, 97)),
+            (1, None, None)
+        );
     }
 
     proptest! {

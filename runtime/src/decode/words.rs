@@ -116,7 +116,10 @@ impl Words {
     pub fn close(&self, state: WordState) -> Option<(WordState, f64)> {
         let mut gain = self.bonus;
         let word = match &self.lexicon {
-            None => self.model.as_ref().and_then(|lm| lm.model.word_by_hash(state.hash)),
+            None => self
+                .model
+                .as_ref()
+                .and_then(|lm| lm.model.word_by_hash(state.hash)),
             Some(_) if state.node == NONE => None,
             Some(lexicon) => {
                 gain -= lexicon.ahead(state.node);
@@ -154,7 +157,9 @@ impl Words {
         };
         // Leaving the lexicon gives back what was charged in advance.
         let refund = lexicon.ahead.iter().copied().fold(0.0, f64::min);
-        lexicon.penalty.map_or(0.0, |penalty| (-penalty - refund).max(0.0))
+        lexicon
+            .penalty
+            .map_or(0.0, |penalty| (-penalty - refund).max(0.0))
     }
 
     /// The most that the end of a word can gain.
@@ -189,11 +194,7 @@ impl Words {
 }
 
 impl Lexicon {
-    fn new(
-        lexicon: &LexiconWords<'_>,
-        model: Option<&WordModel>,
-        tokens: &Tokens,
-    ) -> Result<Self> {
+    fn new(lexicon: &LexiconWords<'_>, model: Option<&WordModel>, tokens: &Tokens) -> Result<Self> {
         let refuse = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
         let mut words = BTreeSet::new();
         for word in lexicon.words {

@@ -284,28 +284,55 @@ mod tests {
     #[test]
     fn equals_other_implementations() {
         // Frame 3 of `sound(1600)`, filters 0, 1, 7, 20, 40, 60 and 79. Kaldi's row is from the package
-        // kaldi-native-fbank 1.22 without dither, in f32; the others are from numpy 2 in f64 with the filters of
+        // kaldi-native-fbank 1.23 without dither, in f32; the others are from numpy 2 in f64 with the filters of
         // librosa 0.11 (`librosa.filters.mel` with `htk=True, norm=None`, and with its defaults).
         let cases: [(&str, LogMelSpec, [f32; 7]); 4] = [
             (
                 "default",
                 LogMelSpec::default(),
-                [4.732_456_7, 2.117_733_5, 2.331_731_8, 1.820_258_2, 3.604_971, 4.401_153, 5.294_731_6],
+                [
+                    4.732_456_7,
+                    2.117_733_5,
+                    2.331_731_8,
+                    1.820_258_2,
+                    3.604_971,
+                    4.401_153,
+                    5.294_731_6,
+                ],
             ),
             (
                 "HTK, magnitude",
                 htk_magnitude(),
-                [2.029_206_5, 0.648_454_5, 0.958_978_6, 1.100_702_4, 2.148_673_5, 2.942_170_9, 3.619_584],
+                [
+                    2.029_206_5,
+                    0.648_454_5,
+                    0.958_978_6,
+                    1.100_702_4,
+                    2.148_673_5,
+                    2.942_170_9,
+                    3.619_584,
+                ],
             ),
             (
                 "Kaldi",
                 kaldi(),
-                [12.036_597, 12.647_473, 18.218_561, 20.059_229, 23.739_899, 25.911_76, 27.510_118],
+                [
+                    12.036_597, 12.647_473, 18.218_561, 20.059_229, 23.739_899, 25.911_76,
+                    27.510_118,
+                ],
             ),
             (
                 "Slaney",
                 slaney(),
-                [1.134_296_2, -1.382_232_5, -3.232_315_8, -1.839_908, -3.113_268_4, -1.329_792_4, -1.196_254_4],
+                [
+                    1.134_296_2,
+                    -1.382_232_5,
+                    -3.232_315_8,
+                    -1.839_908,
+                    -3.113_268_4,
+                    -1.329_792_4,
+                    -1.196_254_4,
+                ],
             ),
         ];
         for (name, spec, expected) in cases {
@@ -313,7 +340,10 @@ mod tests {
             assert_eq!(features.dim(), (8, 80));
             for (filter, expected) in [0, 1, 7, 20, 40, 60, 79].into_iter().zip(expected) {
                 let found = features[[3, filter]];
-                assert!((found - expected).abs() < 1e-4, "{name}, filter {filter}: {found}, expected {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{name}, filter {filter}: {found}, expected {expected}"
+                );
             }
         }
     }
@@ -321,7 +351,15 @@ mod tests {
     #[test]
     fn counts_frames_by_whole_windows() {
         let fbank = Fbank::new(&LogMelSpec::default()).unwrap();
-        for (samples, frames) in [(0, 0), (1, 0), (399, 0), (400, 1), (559, 1), (560, 2), (16_000, 98)] {
+        for (samples, frames) in [
+            (0, 0),
+            (1, 0),
+            (399, 0),
+            (400, 1),
+            (559, 1),
+            (560, 2),
+            (16_000, 98),
+        ] {
             assert_eq!(fbank.frames(samples), frames);
             assert_eq!(fbank.compute(&sound(samples)).unwrap().dim(), (frames, 80));
         }
@@ -339,19 +377,28 @@ mod tests {
 
     #[test]
     fn normalizes_with_constants_or_over_the_utterance() {
-        let plain = Fbank::new(&LogMelSpec::default()).unwrap().compute(&sound(4_000)).unwrap();
+        let plain = Fbank::new(&LogMelSpec::default())
+            .unwrap()
+            .compute(&sound(4_000))
+            .unwrap();
         let normalization = Normalization::Fixed {
             mean: (0..80).map(|f| f as f32).collect(),
             deviation: vec![2.0; 80],
         };
-        let spec = LogMelSpec { normalization, ..Default::default() };
+        let spec = LogMelSpec {
+            normalization,
+            ..Default::default()
+        };
         let fixed = Fbank::new(&spec).unwrap().compute(&sound(4_000)).unwrap();
         for ((t, f), x) in fixed.indexed_iter() {
             assert_eq!(*x, (plain[[t, f]] - f as f32) / 2.0);
         }
 
         let normalization = Normalization::Utterance { epsilon: 1e-5 };
-        let spec = LogMelSpec { normalization, ..Default::default() };
+        let spec = LogMelSpec {
+            normalization,
+            ..Default::default()
+        };
         let fbank = Fbank::new(&spec).unwrap();
         let features = fbank.compute(&sound(4_000)).unwrap();
         let frames = features.nrows() as f32;
@@ -361,8 +408,17 @@ mod tests {
             assert!((variance - 1.0).abs() < 1e-3);
         }
         // A single frame has no deviation: it becomes zero, not infinite.
-        assert!(fbank.compute(&sound(400)).unwrap().iter().all(|&x| x == 0.0));
-        let error = fbank.stream().push(&sound(400), &mut Vec::new()).unwrap_err();
+        assert!(
+            fbank
+                .compute(&sound(400))
+                .unwrap()
+                .iter()
+                .all(|&x| x == 0.0)
+        );
+        let error = fbank
+            .stream()
+            .push(&sound(400), &mut Vec::new())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Role);
     }
 
@@ -374,9 +430,19 @@ mod tests {
         stream.push(&sound(500), &mut out).unwrap();
         let error = stream.push(&[0.0, f32::NAN], &mut out).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert!(error.to_string().contains("sample 1 of 2 is NaN"), "{error}");
+        assert!(
+            error.to_string().contains("sample 1 of 2 is NaN"),
+            "{error}"
+        );
         stream.push(&sound(1_000)[500..], &mut out).unwrap();
-        assert_eq!(out, fbank.compute(&sound(1_000)).unwrap().into_raw_vec_and_offset().0);
+        assert_eq!(
+            out,
+            fbank
+                .compute(&sound(1_000))
+                .unwrap()
+                .into_raw_vec_and_offset()
+                .0
+        );
     }
 
     #[test]

@@ -128,7 +128,12 @@ mod tests {
     }
 
     fn spec(mel: MelScale) -> LogMelSpec {
-        LogMelSpec { mel, low_hz: 0.0, high_hz: 8_000.0, ..Default::default() }
+        LogMelSpec {
+            mel,
+            low_hz: 0.0,
+            high_hz: 8_000.0,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -147,9 +152,17 @@ mod tests {
     #[test]
     fn triangles_of_height_one_sum_to_one_between_the_outer_centers() {
         for mel in [MelScale::Htk, MelScale::Kaldi] {
-            let spec = LogMelSpec { mels: 20, ..spec(mel) };
+            let spec = LogMelSpec {
+                mels: 20,
+                ..spec(mel)
+            };
             let rows = dense(&spec);
-            let center = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(n, _)| n);
+            let center = |row: &[f32]| {
+                row.iter()
+                    .enumerate()
+                    .max_by(|a, b| a.1.total_cmp(b.1))
+                    .map(|(n, _)| n)
+            };
             let (first, last) = (center(&rows[0]).unwrap() + 1, center(&rows[19]).unwrap());
             for bin in first..last {
                 let sum: f32 = rows.iter().map(|row| row[bin]).sum();
@@ -162,7 +175,14 @@ mod tests {
     #[test]
     fn slaney_triangles_have_area_one() {
         // Where a triangle spans many bins, the Riemann sum over bins of 31.25 Hz is close to its area.
-        for (f, row) in dense(&LogMelSpec { mels: 20, ..spec(MelScale::Slaney) }).iter().enumerate().skip(8) {
+        for (f, row) in dense(&LogMelSpec {
+            mels: 20,
+            ..spec(MelScale::Slaney)
+        })
+        .iter()
+        .enumerate()
+        .skip(8)
+        {
             let area = row.iter().sum::<f32>() * 31.25;
             assert!((area - 1.0).abs() < 0.02, "filter {f}: {area}");
         }
@@ -170,7 +190,12 @@ mod tests {
 
     #[test]
     fn more_filters_than_bins_leave_some_empty_and_none_out_of_bounds() {
-        let spec = LogMelSpec { mels: 1_024, fft_length: 64, window_length: 64, ..spec(MelScale::Htk) };
+        let spec = LogMelSpec {
+            mels: 1_024,
+            fft_length: 64,
+            window_length: 64,
+            ..spec(MelScale::Htk)
+        };
         let rows = dense(&spec);
         assert!(rows.iter().any(|row| row.iter().all(|&w| w == 0.0)));
         assert!(rows.iter().flatten().all(|w| w.is_finite()));

@@ -137,7 +137,11 @@ mod tests {
     fn naive(spec: &LogMelSpec, samples: &[f32]) -> Vec<f64> {
         let n = spec.window_length;
         let x: Vec<f64> = samples.iter().map(|&x| f64::from(x)).collect();
-        let mean = if spec.remove_dc { x.iter().sum::<f64>() / n as f64 } else { 0.0 };
+        let mean = if spec.remove_dc {
+            x.iter().sum::<f64>() / n as f64
+        } else {
+            0.0
+        };
         let frame: Vec<f64> = window(spec.window, n)
             .enumerate()
             .map(|(i, w)| {
@@ -148,8 +152,16 @@ mod tests {
         (0..=spec.fft_length / 2)
             .map(|k| {
                 let turn = |i: usize| TAU * (k * i) as f64 / spec.fft_length as f64;
-                let re: f64 = frame.iter().enumerate().map(|(i, y)| y * turn(i).cos()).sum();
-                let im: f64 = frame.iter().enumerate().map(|(i, y)| y * turn(i).sin()).sum();
+                let re: f64 = frame
+                    .iter()
+                    .enumerate()
+                    .map(|(i, y)| y * turn(i).cos())
+                    .sum();
+                let im: f64 = frame
+                    .iter()
+                    .enumerate()
+                    .map(|(i, y)| y * turn(i).sin())
+                    .sum();
                 match spec.spectrum {
                     Spectrum::Power => re * re + im * im,
                     Spectrum::Magnitude => (re * re + im * im).sqrt(),
@@ -160,8 +172,15 @@ mod tests {
 
     #[test]
     fn equals_the_definition() {
-        let samples: Vec<f32> = (0..60).map(|n| ((n * n) % 101) as f32 / 101.0 - 0.3).collect();
-        let shapes = [Window::Hann, Window::HannPeriodic, Window::Hamming, Window::Povey];
+        let samples: Vec<f32> = (0..60)
+            .map(|n| ((n * n) % 101) as f32 / 101.0 - 0.3)
+            .collect();
+        let shapes = [
+            Window::Hann,
+            Window::HannPeriodic,
+            Window::Hamming,
+            Window::Povey,
+        ];
         for (case, window) in shapes.into_iter().enumerate() {
             for fft_length in [64, 63, 60] {
                 let spec = LogMelSpec {
@@ -182,7 +201,10 @@ mod tests {
                 let expected = naive(&spec, &samples);
                 let largest = expected.iter().fold(0.0f64, |m, x| m.max(*x));
                 for (found, expected) in work.spectrum.iter().zip(&expected) {
-                    assert!((f64::from(*found) - expected).abs() < 1e-5 * largest, "{window:?} {fft_length}");
+                    assert!(
+                        (f64::from(*found) - expected).abs() < 1e-5 * largest,
+                        "{window:?} {fft_length}"
+                    );
                 }
                 assert!(work.spectrum[expected.len()..].iter().all(|&x| x == 0.0));
             }
@@ -194,9 +216,17 @@ mod tests {
         let points = |shape| window(shape, 5).collect::<Vec<_>>();
         let close = |a: Vec<f64>, b: [f64; 5]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
         assert!(close(points(Window::Hann), [0.0, 0.5, 1.0, 0.5, 0.0]));
-        assert!(close(points(Window::Hamming), [0.08, 0.54, 1.0, 0.54, 0.08]));
-        assert!(close(points(Window::Povey), [0.0, 0.5f64.powf(0.85), 1.0, 0.5f64.powf(0.85), 0.0]));
+        assert!(close(
+            points(Window::Hamming),
+            [0.08, 0.54, 1.0, 0.54, 0.08]
+        ));
+        assert!(close(
+            points(Window::Povey),
+            [0.0, 0.5f64.powf(0.85), 1.0, 0.5f64.powf(0.85), 0.0]
+        ));
         let periodic = points(Window::HannPeriodic);
-        assert!(periodic[0] == 0.0 && (periodic[1] - periodic[4]).abs() < 1e-12 && periodic[2] < 1.0);
+        assert!(
+            periodic[0] == 0.0 && (periodic[1] - periodic[4]).abs() < 1e-12 && periodic[2] < 1.0
+        );
     }
 }

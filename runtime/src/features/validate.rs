@@ -146,7 +146,10 @@ mod tests {
             (|s| s.high_hz = 8_001.0, "high_hz 8001"),
             (|s| s.high_hz = f32::NAN, "high_hz NaN"),
             (|s| s.log = LogGuard::Floor(0.0), "guard 0"),
-            (|s| s.normalization = Normalization::Utterance { epsilon: -1.0 }, "epsilon -1"),
+            (
+                |s| s.normalization = Normalization::Utterance { epsilon: -1.0 },
+                "epsilon -1",
+            ),
         ];
         let mut specs: Vec<(LogMelSpec, &str)> = cases
             .map(|(spoil, says)| {
@@ -158,11 +161,23 @@ mod tests {
         let mut deviation = vec![1.0; 80];
         deviation[7] = 0.0;
         for (normalization, says) in [
-            (fixed(vec![0.0; 79], vec![1.0; 80]), "79 means and 80 deviations"),
-            (fixed(vec![f32::INFINITY; 80], vec![1.0; 80]), "mean 0 is inf"),
+            (
+                fixed(vec![0.0; 79], vec![1.0; 80]),
+                "79 means and 80 deviations",
+            ),
+            (
+                fixed(vec![f32::INFINITY; 80], vec![1.0; 80]),
+                "mean 0 is inf",
+            ),
             (fixed(vec![0.0; 80], deviation), "deviation 7 is 0"),
         ] {
-            specs.push((LogMelSpec { normalization, ..Default::default() }, says));
+            specs.push((
+                LogMelSpec {
+                    normalization,
+                    ..Default::default()
+                },
+                says,
+            ));
         }
         for (spec, says) in specs {
             let error = Fbank::new(&spec).unwrap_err();
@@ -176,7 +191,14 @@ mod tests {
     }
 
     fn any_factor() -> impl Strategy<Value = f32> {
-        prop_oneof![Just(0.0), Just(1.0), Just(0.97), Just(f32::MIN_POSITIVE), Just(MAX_SCALE), any::<f32>()]
+        prop_oneof![
+            Just(0.0),
+            Just(1.0),
+            Just(0.97),
+            Just(f32::MIN_POSITIVE),
+            Just(MAX_SCALE),
+            any::<f32>()
+        ]
     }
 
     fn any_hz() -> impl Strategy<Value = f32> {
@@ -188,7 +210,8 @@ mod tests {
         prop_oneof![
             Just(Normalization::None),
             any_factor().prop_map(|epsilon| Normalization::Utterance { epsilon }),
-            (values(), values()).prop_map(|(mean, deviation)| Normalization::Fixed { mean, deviation }),
+            (values(), values())
+                .prop_map(|(mean, deviation)| Normalization::Fixed { mean, deviation }),
         ]
     }
 

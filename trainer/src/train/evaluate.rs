@@ -1,6 +1,6 @@
 //! Greedy error rates of a student on development sets, by the runtime's own decoder and metrics.
 
-use super::metrics_tmp::{ErrorCounts, char_errors, word_errors};
+use acolyte::metrics::{ErrorCounts, char_errors, word_errors};
 use super::pack::Row;
 use super::step::EvaluationStep;
 use crate::Result;

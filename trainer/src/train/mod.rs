@@ -5,7 +5,6 @@ pub mod cost;
 pub mod evaluate;
 pub mod feed;
 pub mod log;
-pub mod metrics_tmp;
 pub mod pack;
 pub mod run;
 pub mod step;

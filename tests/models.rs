@@ -1,0 +1,91 @@
+//! The shipped models, and what becomes of damaged or contradictory ones.
+
+use acolyte::audio::Audio;
+use acolyte::model::ModelFile;
+use acolyte::spec::{ModelSpec, Role, SPEC_VERSION};
+use acolyte::{Decoding, ErrorKind, SpeechRecognizer};
+use acolyte_tests::{library, sample, speech_tiny};
+
+fn open(bytes: Vec<u8>) -> acolyte::Result<SpeechRecognizer> {
+    SpeechRecognizer::builder(&library()).from_bytes(bytes)
+}
+
+/// The shipped model with its spec changed.
+fn with_spec(change: impl FnOnce(&mut ModelSpec)) -> Vec<u8> {
+    let bytes = std::fs::read(speech_tiny()).unwrap();
+    let mut spec = ModelSpec::read(&bytes).unwrap();
+    change(&mut spec);
+    spec.stamp_unchecked(&bytes).unwrap()
+}
+
+fn kind(bytes: Vec<u8>) -> ErrorKind {
+    match open(bytes) {
+        Ok(_) => panic!("the model should have been refused"),
+        Err(error) => error.kind(),
+    }
+}
+
+#[test]
+fn the_shipped_model_hears_the_samples() {
+    let recognizer = SpeechRecognizer::builder(&library()).open(speech_tiny()).unwrap();
+    for (file, expected) in [
+        ("spelled-robert.wav", "r o b e r t"),
+        ("command-yes.wav", "yes"),
+        ("command-stop.wav", "stop"),
+    ] {
+        let heard = recognizer
+            .recognize(&Audio::open(sample(file)).unwrap(), &Decoding::greedy())
+            .unwrap();
+        assert_eq!(heard.text, expected, "{file}");
+    }
+}
+
+#[test]
+fn a_model_cut_anywhere_is_refused() {
+    let bytes = std::fs::read(speech_tiny()).unwrap();
+    for part in [0, 1, 10, 100, 5_000, 9_000, 9_990, 9_999] {
+        let cut = bytes.len() * part / 10_000;
+        let kind = kind(bytes[..cut].to_vec());
+        assert!(matches!(kind, ErrorKind::Model | ErrorKind::Spec), "{part}: {kind:?}");
+    }
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    assert!(matches!(kind(flipped), ErrorKind::Model | ErrorKind::Spec));
+    assert_eq!(kind(b"not a model, but a sentence".to_vec()), ErrorKind::Model);
+}
+
+#[test]
+fn a_spec_that_contradicts_its_graph_is_refused() {
+    let cases: [(&str, fn(&mut ModelSpec)); 7] = [
+        ("too few tokens", |spec| {
+            spec.tokens.pieces.pop();
+        }),
+        ("too many tokens", |spec| spec.tokens.pieces.push("extra".to_owned())),
+        ("no such input", |spec| spec.graph.input = "audio".to_owned()),
+        ("no such output", |spec| spec.graph.output = "scores".to_owned()),
+        ("another layout", |spec| {
+            spec.graph.input_layout = acolyte::spec::InputLayout::BTF;
+        }),
+        ("a state of another shape", |spec| {
+            if let Some(streaming) = &mut spec.streaming {
+                streaming.state[0].shape[0] += 1;
+            }
+        }),
+        ("blank outside the vocabulary", |spec| spec.tokens.blank = 4_000),
+    ];
+    for (label, change) in cases {
+        assert_eq!(kind(with_spec(change)), ErrorKind::Spec, "{label}");
+    }
+    assert_eq!(kind(with_spec(|spec| spec.version = SPEC_VERSION + 1)), ErrorKind::SpecVersion);
+    assert_eq!(kind(with_spec(|spec| spec.role = Role::OracleTeacher)), ErrorKind::Role);
+}
+
+#[test]
+fn the_shipped_model_streams_and_stays_small() {
+    let file = ModelFile::open(speech_tiny()).unwrap();
+    let spec = file.spec();
+    let streaming = spec.streaming.as_ref().unwrap();
+    assert!(streaming.chunk_frames % spec.stride == 0 && !streaming.state.is_empty());
+    assert!(file.bytes().len() <= 10_000_000);
+    assert_eq!(spec.role, Role::Student);
+}
