@@ -17,7 +17,12 @@ pub struct DecodingArgs {
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     nbest: usize,
     /// Take this off the blank's log-prob in every frame: above 0 brings more tokens, below 0 fewer
-    #[arg(long, value_name = "NATS", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "NATS",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
     blank_penalty: f32,
 }
 

@@ -191,7 +191,12 @@ fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
         .collect();
     line(
         "ONNX",
-        &format!("IR {}, opset {}, by {}", report.ir_version, opsets.join(", "), report.producer),
+        &format!(
+            "IR {}, opset {}, by {}",
+            report.ir_version,
+            opsets.join(", "),
+            report.producer
+        ),
     )?;
     for input in &report.inputs {
         line("input", input)?;

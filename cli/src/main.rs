@@ -55,9 +55,17 @@ fn main() -> ExitCode {
         Err(error) if closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed too; there is nowhere left to say so.
-            let _ = writeln!(err, "acolyte: {error}");
+            let _ = writeln!(err, "acolyte: {}", shown(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The error with its causes; the runtime's own errors have named them in their text already.
+fn shown(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<acolyte::Error>() {
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
     }
 }
 
@@ -81,6 +89,8 @@ mod tests {
     fn a_closed_pipe_is_no_failure() {
         let broken = std::io::Error::from(ErrorKind::BrokenPipe);
         assert!(closed(&broken.into()));
-        assert!(!closed(&std::io::Error::from(ErrorKind::StorageFull).into()));
+        assert!(!closed(
+            &std::io::Error::from(ErrorKind::StorageFull).into()
+        ));
     }
 }

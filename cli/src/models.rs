@@ -16,7 +16,10 @@ const FILE: &str = "model.onnx";
 pub fn resolve(named: Option<&str>, defaults: &[&str]) -> Result<PathBuf> {
     let executable = std::env::current_exe().and_then(std::fs::canonicalize).ok();
     let folder = std::env::current_dir().ok();
-    let starts = [executable.as_deref().and_then(Path::parent), folder.as_deref()];
+    let starts = [
+        executable.as_deref().and_then(Path::parent),
+        folder.as_deref(),
+    ];
     resolve_from(named, defaults, &roots(&starts))
 }
 

@@ -21,7 +21,12 @@ pub fn write(words: &[Word<TimeSpan>], out: &mut dyn Write) -> io::Result<()> {
         };
         let text: Vec<&str> = cue.iter().map(|word| word.text.as_str()).collect();
         writeln!(out, "{}", number + 1)?;
-        writeln!(out, "{} --> {}", clock(first.span.start), clock(last.span.end))?;
+        writeln!(
+            out,
+            "{} --> {}",
+            clock(first.span.start),
+            clock(last.span.end)
+        )?;
         writeln!(out, "{}\n", text.join(" "))?;
     }
     Ok(())
@@ -74,7 +79,11 @@ mod tests {
 
     #[test]
     fn words_become_numbered_cues_that_end_at_pauses() {
-        let words = [word("one", 0.5, 0.9), word("two", 1.0, 1.4), word("three", 3661.0, 3661.5)];
+        let words = [
+            word("one", 0.5, 0.9),
+            word("two", 1.0, 1.4),
+            word("three", 3661.0, 3661.5),
+        ];
         let mut out = Vec::new();
         write(&words, &mut out).unwrap();
         let expected = "1\n00:00:00,500 --> 00:00:01,400\none two\n\n2\n01:01:01,000 --> 01:01:01,500\nthree\n\n";

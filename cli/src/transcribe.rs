@@ -17,8 +17,10 @@ use std::time::Instant;
 /// The text goes to standard output, one line for each file. A file that cannot be read or transcribed is
 /// reported, the others are still done, and the exit code is 1.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  acolyte transcribe talk.wav\n  acolyte transcribe --json *.flac > talks.jsonl\n  \
-                        acolyte transcribe --srt talk.wav > talk.srt")]
+#[command(
+    after_help = "Examples:\n  acolyte transcribe talk.wav\n  acolyte transcribe --json *.flac > talks.jsonl\n  \
+                        acolyte transcribe --srt talk.wav > talk.srt"
+)]
 pub struct Args {
     /// Audio files
     #[arg(required = true, value_name = "FILE")]
@@ -86,12 +88,18 @@ struct Failure {
 /// Runs the command.
 pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outcome> {
     if args.srt && args.files.len() > 1 {
-        anyhow::bail!("--srt takes one file at a time: subtitles of several files cannot be told apart");
+        anyhow::bail!(
+            "--srt takes one file at a time: subtitles of several files cannot be told apart"
+        );
     }
     let opened = args.model.open()?;
     let report = opened.model.provider();
     if report.fell_back {
-        writeln!(err, "acolyte: running on {}: {}", report.used, report.reason)?;
+        writeln!(
+            err,
+            "acolyte: running on {}: {}",
+            report.used, report.reason
+        )?;
     }
     let model = opened.path.display().to_string();
     let job = Job {
@@ -244,4 +252,143 @@ impl Job<'_> {
 /// Seconds rounded to milliseconds, so that 0.3 is not written as 0.30000000000000004.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use acolyte::model::FakeModel;
+    use acolyte::spec::{
+        FrontEnd, GraphSpec, InputLayout, LogGuard, LogMelSpec, ModelSpec, OutputLayout,
+        OutputValues, Role, SPEC_VERSION, Task, TokensSpec, WordMark,
+    };
+    use serde_json::Value;
+
+    /// Four filters for four tokens: blank, space, `a`, `b`; a high tone reads as `b`.
+    fn recognizer() -> SpeechRecognizer {
+        let spec = ModelSpec {
+            version: SPEC_VERSION,
+            name: "fake".into(),
+            task: Task::Speech,
+            role: Role::Student,
+            license: "CC0-1.0".into(),
+            sha256: String::new(),
+            about: Default::default(),
+            tokens: TokensSpec {
+                pieces: ["<b>", " ", "a", "b"].map(String::from).into(),
+                blank: 0,
+                word_mark: WordMark::Separator(" ".into()),
+            },
+            front_end: FrontEnd::LogMel(LogMelSpec {
+                mels: 4,
+                log: LogGuard::Floor(1e-2),
+                ..LogMelSpec::default()
+            }),
+            graph: GraphSpec {
+                input: "features".into(),
+                input_layout: InputLayout::BF1T,
+                input_length: None,
+                output: "logits".into(),
+                output_layout: OutputLayout::BV1T,
+                output_values: OutputValues::Logits,
+            },
+            stride: 2,
+            streaming: None,
+        };
+        SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap()
+    }
+
+    fn tone(path: &Path, seconds: f32) {
+        let spec = hound::WavSpec {
+            channels: 1,
+            sample_rate: 16_000,
+            bits_per_sample: 16,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(path, spec).unwrap();
+        for at in 0..(seconds * 16_000.0) as usize {
+            let phase = std::f32::consts::TAU * 5_000.0 * at as f32 / 16_000.0;
+            writer
+                .write_sample((phase.sin() * 16_000.0) as i16)
+                .unwrap();
+        }
+        writer.finalize().unwrap();
+    }
+
+    fn transcribed(format: Format, files: &[PathBuf]) -> (Outcome, String, String) {
+        let recognizer = recognizer();
+        let job = Job {
+            plan: acolyte::Decoding::greedy()
+                .plan(recognizer.tokens())
+                .unwrap(),
+            recognizer: &recognizer,
+            model: "fake.onnx",
+            provider: "cpu",
+            format,
+        };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let bar = ProgressBar::hidden();
+        let outcome = job.transcribe(files, &bar, &mut out, &mut err).unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (outcome, text(out), text(err))
+    }
+
+    #[test]
+    fn json_rows_have_their_keys_and_bad_files_do_not_stop_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a.wav", "bad.wav", "b.wav"].map(|name| folder.path().join(name));
+        tone(&paths[0], 0.5);
+        std::fs::write(&paths[1], "a text file").unwrap();
+        tone(&paths[2], 0.0);
+        let (outcome, out, err) = transcribed(Format::Json, &paths);
+        assert_eq!((outcome, err.as_str()), (Outcome::SomeFailed, ""));
+        let rows: Vec<Value> = out
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        let keys = |row: &Value| Vec::from_iter(row.as_object().unwrap().keys().cloned());
+        let good = [
+            "confidence",
+            "duration",
+            "elapsed",
+            "model",
+            "path",
+            "provider",
+            "text",
+            "words",
+        ];
+        assert_eq!(keys(&rows[0]), good);
+        assert_eq!(keys(&rows[1]), ["error", "path"]);
+        assert_eq!(keys(&rows[2]), good);
+        for (row, path) in rows.iter().zip(&paths) {
+            assert_eq!(row["path"], path.to_str().unwrap());
+        }
+        assert_eq!(
+            (&rows[0]["text"], &rows[2]["text"]),
+            (&Value::from("b"), &Value::from(""))
+        );
+        assert_eq!(
+            keys(&rows[0]["words"][0]),
+            ["confidence", "end", "start", "text"]
+        );
+        assert_eq!(rows[0]["duration"], 0.5);
+        assert!(rows[0]["words"][0]["end"].as_f64().unwrap() <= 0.5);
+    }
+
+    #[test]
+    fn text_goes_to_standard_output_and_errors_to_standard_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a.wav", "missing.wav"].map(|name| folder.path().join(name));
+        tone(&paths[0], 0.3);
+        let (outcome, out, err) = transcribed(Format::Text { with_path: true }, &paths);
+        assert_eq!(outcome, Outcome::SomeFailed);
+        assert_eq!(out, format!("{}: b\n", paths[0].display()));
+        assert!(
+            err.starts_with("acolyte: ") && err.contains("missing.wav"),
+            "{err}"
+        );
+        let (outcome, out, _) = transcribed(Format::Srt, &paths[..1]);
+        assert_eq!(outcome, Outcome::Done);
+        assert!(out.starts_with("1\n00:00:00,000 --> 00:00:00,"), "{out}");
+    }
 }

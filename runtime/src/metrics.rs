@@ -146,7 +146,8 @@ pub fn edit_counts<T: PartialEq>(reference: &[T], hypothesis: &[T]) -> ErrorCoun
     }
 }
 
-/// The alignment behind [`edit_counts`], from left to right.
+/// The alignment behind [`edit_counts`], from left to right; of equally good ones, items are aligned with one
+/// another as late as possible.
 ///
 /// # Errors
 /// [`ErrorKind::Limit`] when the product of the lengths exceeds 2^26: such texts are counted, not shown.
@@ -377,11 +378,11 @@ mod tests {
                     reference: 4,
                     hypothesis: 3
                 },
+                Edit::Insertion { hypothesis: 4 },
                 Edit::Substitution {
                     reference: 5,
-                    hypothesis: 4
+                    hypothesis: 5
                 },
-                Edit::Insertion { hypothesis: 5 },
             ]
         );
         let long = vec![0u8; 10_000];

@@ -45,7 +45,7 @@ pub struct Exported {
 }
 
 /// Exports the best weights of the run in `folder` into `out`: `model.onnx`, `weights.safetensors`,
-/// `recipe.toml`.
+/// `recipe.toml`, `metrics.json`.
 ///
 /// # Errors
 /// [`ErrorKind::Export`] where the file does not reproduce the trainer's forward within [`TOLERANCE`]; nothing is
@@ -86,12 +86,28 @@ pub fn export(
     write_atomically(&out.join("model.onnx"), &stamped)?;
     write_atomically(&out.join("weights.safetensors"), &half_weights(&weights)?)?;
     write_atomically(&out.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+    write_atomically(&out.join("metrics.json"), &epochs(folder)?)?;
     Ok(Exported {
         bytes: stamped.len(),
         parameters: folded.elements(),
         sha256: ModelSpec::read(&stamped)?.sha256,
         difference,
     })
+}
+
+/// The epochs of a run's metrics as one JSON array, a line each.
+fn epochs(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join("metrics.jsonl");
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| {
+            // A killed run may have left half a line.
+            serde_json::from_str::<serde_json::Value>(line)
+                .is_ok_and(|record| record.get("development").is_some())
+        })
+        .collect();
+    Ok(format!("[\n{}\n]\n", lines.join(",\n")).into_bytes())
 }
 
 /// The spec and the unstamped ONNX bytes.

@@ -1,6 +1,7 @@
 //! Trains, distills and exports CTC students on ONNX Runtime.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod check;
 pub mod config;
 pub mod data;

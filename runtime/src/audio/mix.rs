@@ -73,8 +73,10 @@ pub(super) fn check_finite(
     first: usize,
     blame: ErrorKind,
 ) -> Result<()> {
-    // NaN compares false, so it is caught too.
-    match samples.iter().position(|x| !(x.abs() <= MAX_MAGNITUDE)) {
+    match samples
+        .iter()
+        .position(|x| x.is_nan() || x.abs() > MAX_MAGNITUDE)
+    {
         None => Ok(()),
         Some(at) => Err(Error::new(
             blame,

@@ -63,7 +63,7 @@ impl Audio {
                 CHANNELS.end()
             ));
         }
-        if samples.len() % usize::from(channels) != 0 {
+        if !samples.len().is_multiple_of(usize::from(channels)) {
             return invalid(format!(
                 "{} samples are not a whole number of frames of {channels} channels",
                 samples.len()

@@ -167,7 +167,7 @@ fn read_data(
         )));
     }
     let length = length as usize;
-    if length % frame != 0 {
+    if !length.is_multiple_of(frame) {
         return Err(malformed(format!(
             "the data chunk has {length} bytes, expected a multiple of the {frame} bytes of a frame"
         )));

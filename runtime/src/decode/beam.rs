@@ -17,10 +17,12 @@
 //! or not. A new prefix is looked at only if it can beat what is in the beam already, which loses nothing.
 
 use super::align::{Alignments, Trace};
+use super::entries::{Entries, Extremes, Mass, Prefix, Traces};
 use super::commit::COMPACT_FROM;
 use super::frame::Frame;
 use super::guide::{Guide, State};
-use super::prefix::{NONE, PrefixTree, ROOT};
+use super::prefix::{NONE, PrefixTree};
+use super::ranking::{Cut, Ranking};
 use super::shortlist::{Limits, Shortlist};
 use crate::transcript::{FrameSpan, TokenSpan};
 use std::sync::Arc;
@@ -41,61 +43,6 @@ pub(crate) struct BeamSettings {
     pub blank_factor: f64,
 }
 
-/// A prefix in the beam: one cache line.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
-    pub blank: f64,
-    pub label: f64,
-    /// What the guide multiplies the prefix by, over its parent.
-    pub gain: f64,
-    pub node: u32,
-    pub parent: u32,
-    /// The last token; of the empty prefix the blank, which no token repeats.
-    pub last: u32,
-    /// The best alignment that ends in the last token: it ends with the current frame.
-    pub label_link: u32,
-    pub label_peak: f32,
-    /// The best alignment that ends in a blank.
-    pub blank_trace: Trace,
-}
-
-impl Entry {
-    pub fn mass(&self) -> f64 {
-        self.blank + self.label
-    }
-
-    /// The better alignment of either ending, `now` being the number of frames.
-    pub fn trace(&self, now: u64) -> Trace {
-        if self.blank > self.label {
-            self.blank_trace
-        } else {
-            Trace {
-                link: self.label_link,
-                peak: self.label_peak,
-                end: now,
-            }
-        }
-    }
-
-    /// The mass that the prefix hands to its extension by `token`: a repeated token needs a blank between.
-    fn handed(&self, token: u32) -> f64 {
-        if token == self.last {
-            self.blank
-        } else {
-            self.mass()
-        }
-    }
-
-    /// The alignment that an extension by `token` continues.
-    fn continued(&self, token: u32, now: u64) -> Trace {
-        if token == self.last {
-            self.blank_trace
-        } else {
-            self.trace(now)
-        }
-    }
-}
-
 /// A prefix that is not in the beam and may get in.
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
@@ -104,10 +51,7 @@ struct Candidate {
     /// Slot of the prefix it extends.
     from: u32,
     token: u32,
-    /// Its node, where it has been met before.
-    node: u32,
     prob: f32,
-    state: State,
 }
 
 /// The state of a prefix beam search.
@@ -120,17 +64,19 @@ pub(crate) struct Beam {
     /// The guide's state at each node; empty without a guide.
     pub(super) states: Vec<State>,
     pub(super) alignments: Alignments,
-    pub(super) entries: Vec<Entry>,
-    /// What becomes of the entries in the current frame, in the same slots.
-    fresh: Vec<Entry>,
+    pub(super) entries: Entries,
     candidates: Vec<Candidate>,
-    /// Slots whose prefix was dropped.
+    /// Slots whose prefix is heavy enough for the pick at hand.
+    heavy: Vec<u32>,
+    /// Slots whose prefix is dropped in the current frame.
     holes: Vec<u32>,
-    ranking: Vec<u64>,
+    /// Prefixes that get in, with what they need of the one they extend.
+    newcomers: Vec<(Mass, Prefix, Traces)>,
+    ranking: Ranking,
     shortlist: Shortlist,
     pub(super) frames: u64,
     /// True masses are those kept times `LARGE` to the power of minus this.
-    pub(super) scale: u64,
+    scale: u64,
     /// Tokens that every prefix begins with, up to the tree's root, and not taken yet.
     pub(super) committed: Vec<TokenSpan<FrameSpan>>,
     /// Where the last token ends that was committed, taken or not.
@@ -149,17 +95,6 @@ impl Beam {
         guide: Option<Arc<Guide>>,
     ) -> Self {
         let states = guide.iter().map(|guide| guide.start()).collect();
-        let empty = Entry {
-            blank: 1.0,
-            label: 0.0,
-            gain: 1.0,
-            node: ROOT,
-            parent: NONE,
-            last: blank,
-            label_link: NONE,
-            label_peak: 0.0,
-            blank_trace: Trace::EMPTY,
-        };
         Self {
             settings,
             blank,
@@ -167,11 +102,12 @@ impl Beam {
             tree: PrefixTree::new(),
             states,
             alignments: Alignments::default(),
-            entries: vec![empty],
-            fresh: Vec::new(),
+            entries: Entries::new(blank),
             candidates: Vec::new(),
+            heavy: Vec::new(),
             holes: Vec::new(),
-            ranking: Vec::new(),
+            newcomers: Vec::new(),
+            ranking: Ranking::default(),
             shortlist: Shortlist::new(vocabulary),
             frames: 0,
             scale: 0,
@@ -185,63 +121,30 @@ impl Beam {
     /// Takes in the next frame.
     pub fn step(&mut self, frame: &Frame<'_>) {
         self.shortlist.next_frame(frame);
-        let (best, worst) = self.carry(frame);
+        let blank_prob = f64::from(self.shortlist.prob(frame, self.blank));
+        let now = self.frames;
+        let carried = self.entries.carry(
+            blank_prob * self.settings.blank_factor,
+            now,
+            &mut self.alignments,
+            |token| self.shortlist.prob(frame, token),
+        );
         self.pick(frame);
         if !self.shortlist.picks().is_empty() {
-            let full = self.fresh.len() >= self.settings.width;
-            let bar = (best * self.settings.least).max(if full { worst } else { 0.0 });
-            self.extend(bar);
+            self.extend(carried);
         }
-        let best = self.candidates.iter().map(|c| c.mass).fold(best, f64::max);
-        if !self.candidates.is_empty() || worst <= best * self.settings.least {
-            self.prune(best);
+        let best = self.best_of(carried);
+        let changes = !self.candidates.is_empty() || carried.worst <= best * self.settings.least;
+        if changes {
+            self.choose(best);
         }
-        std::mem::swap(&mut self.entries, &mut self.fresh);
+        (self.entries).settle(now, |token| self.shortlist.prob(frame, token));
+        if changes {
+            self.rearrange();
+        }
         self.frames += 1;
         self.rescale(best);
         self.bound_memory();
-    }
-
-    /// Moves every prefix of the beam through the frame without a new token, and lets those that extend another
-    /// one receive its mass. Returns the largest and the smallest mass.
-    fn carry(&mut self, frame: &Frame<'_>) -> (f64, f64) {
-        let blank_prob = f64::from(self.shortlist.prob(frame, self.blank));
-        let blank_prob = blank_prob * self.settings.blank_factor;
-        let (mut best, mut worst) = (0.0f64, f64::INFINITY);
-        self.fresh.clear();
-        for entry in &self.entries {
-            let peak = self.shortlist.prob(frame, entry.last);
-            let prob = f64::from(peak);
-            let repeated = entry.label * prob;
-            let mut next = Entry {
-                blank: entry.mass() * blank_prob,
-                label: repeated,
-                blank_trace: entry.trace(self.frames),
-                label_peak: entry.label_peak.max(peak),
-                ..*entry
-            };
-            if let Some(parent) = self.entries.get(self.slot_of(entry.parent)) {
-                let received = parent.handed(entry.last) * prob * entry.gain;
-                next.label += received;
-                if received > repeated {
-                    let trace = parent.continued(entry.last, self.frames);
-                    next.label_link = self.alignments.extend(trace, self.frames);
-                    next.label_peak = peak;
-                }
-            }
-            let mass = next.mass();
-            best = best.max(mass);
-            worst = worst.min(mass);
-            self.fresh.push(next);
-        }
-        (best, worst)
-    }
-
-    fn slot_of(&self, node: u32) -> usize {
-        if node == NONE {
-            return NONE as usize;
-        }
-        self.tree.node(node).slot as usize
     }
 
     fn pick(&mut self, frame: &Frame<'_>) {
@@ -257,153 +160,160 @@ impl Beam {
         }
     }
 
-    /// Finds the new prefixes with more mass than `bar`.
-    fn extend(&mut self, mut bar: f64) {
+    /// Finds the new prefixes that may get into the beam.
+    fn extend(&mut self, carried: Extremes) {
+        let width = self.settings.width;
+        let full = self.entries.len() >= width;
+        let mut bar = carried.best * self.settings.least;
+        if full {
+            bar = bar.max(carried.worst);
+        }
         // When so many are found, the bar is raised to what the beam would keep of them.
-        let crowd = self.settings.width.saturating_mul(3).max(64);
-        for (slot, entry) in (0u32..).zip(&self.entries) {
-            let mass = entry.mass();
-            for pick in self.shortlist.picks() {
-                if mass * pick.reach <= bar {
-                    break;
-                }
-                let source = entry.handed(pick.id) * pick.prob;
-                if source * (pick.reach / pick.prob) <= bar {
+        let crowd = width.saturating_mul(3).max(64);
+        let heaviest = self.entries.masses.iter().map(|mass| mass.total()).fold(0.0, f64::max);
+        for at in 0..self.shortlist.picks().len() {
+            let pick = self.shortlist.picks()[at];
+            // Picks come with the farthest reach first.
+            if heaviest * pick.reach <= bar {
+                break;
+            }
+            let masses = self.entries.masses.iter().map(|mass| mass.total() * pick.reach > bar);
+            select(&mut self.heavy, masses);
+            for at in 0..self.heavy.len() {
+                let slot = self.heavy[at] as usize;
+                let handed = self.entries.handed(slot, pick.id);
+                let node = self.entries.prefixes[slot].node;
+                if self.entries.may_have_child(slot, pick.id) && self.is_in(node, pick.id) {
                     continue;
                 }
-                let met = self.tree.child(entry.node, pick.id);
-                if met.is_some_and(|node| self.tree.node(node).slot != NONE) {
-                    continue;
-                }
-                let (gain, state) = match &self.guide {
-                    None => (1.0, State::default()),
-                    Some(guide) => match guide.step(self.states[entry.node as usize], pick.id) {
-                        Some((state, gain)) => (gain.exp(), state),
+                let gain = match &self.guide {
+                    None => 1.0,
+                    Some(guide) => match guide.factor(self.states[node as usize], pick.id) {
+                        Some(factor) => factor,
                         None => continue,
                     },
                 };
-                let mass = source * gain;
+                let mass = handed * pick.prob * gain;
                 if mass > bar {
                     self.candidates.push(Candidate {
                         mass,
                         gain,
-                        from: slot,
+                        from: slot as u32,
                         token: pick.id,
-                        node: met.unwrap_or(NONE),
                         prob: pick.prob as f32,
-                        state,
                     });
                 }
             }
             if self.candidates.len() > crowd {
-                bar = bar.max(kept_from(
-                    &mut self.ranking,
-                    &self.fresh,
-                    &self.candidates,
-                    self.settings.width,
-                ));
+                let best = self.best_of(carried);
+                bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
                 self.candidates.retain(|candidate| candidate.mass > bar);
             }
         }
     }
 
-    /// Drops what is too small or too many and puts the remaining candidates into the places that are free.
-    fn prune(&mut self, best: f64) {
-        let least = best * self.settings.least;
-        let mut bar = least;
-        if self.fresh.len() + self.candidates.len() > self.settings.width {
-            let width = self.settings.width;
-            bar = bar.max(kept_from(
-                &mut self.ranking,
-                &self.fresh,
-                &self.candidates,
-                width,
-            ));
-        }
-        // Of equals at the bar, the oldest stay.
-        let above = |mass: f64| mass > bar;
-        let mut room = self.settings.width;
-        room -= self
-            .fresh
-            .iter()
-            .filter(|entry| above(entry.mass()))
-            .count();
-        room -= self.candidates.iter().filter(|c| above(c.mass)).count();
-        let mut admit = |mass: f64| {
-            if above(mass) {
-                return true;
-            }
-            let admitted = mass == bar && mass > 0.0 && room > 0;
-            room -= usize::from(admitted);
-            admitted
-        };
-        self.holes.clear();
-        for (slot, entry) in (0u32..).zip(&self.fresh) {
-            if !admit(entry.mass()) {
-                self.tree.set_slot(entry.node, NONE);
-                self.holes.push(slot);
-            }
-        }
-        let mut candidates = std::mem::take(&mut self.candidates);
-        for candidate in candidates.drain(..) {
-            if admit(candidate.mass) {
-                self.admit(candidate);
-            }
-        }
-        self.candidates = candidates;
-        // The last holes first, so that what moves into one is never itself dropped.
-        while let Some(hole) = self.holes.pop() {
-            self.fresh.swap_remove(hole as usize);
-            if let Some(moved) = self.fresh.get(hole as usize) {
-                self.tree.set_slot(moved.node, hole);
-            }
-        }
+    /// Whether the extension of a prefix by `token` is in the beam.
+    fn is_in(&self, node: u32, token: u32) -> bool {
+        let child = self.tree.child(node, token);
+        child.is_some_and(|child| self.tree.node(child).slot != NONE)
     }
 
-    /// Puts a new prefix into the beam.
-    fn admit(&mut self, candidate: Candidate) {
-        let parent = self.entries[candidate.from as usize];
-        let node = if candidate.node == NONE {
-            if self.guide.is_some() {
-                self.states.push(candidate.state);
-            }
-            let node = self.tree.insert(parent.node, candidate.token);
-            self.deepest = self.deepest.max(self.tree.node(node).depth);
-            node
-        } else {
-            candidate.node
+    /// The largest mass after the current frame.
+    fn best_of(&self, carried: Extremes) -> f64 {
+        let masses = self.candidates.iter().map(|candidate| candidate.mass);
+        masses.fold(carried.best, |best, mass| if mass > best { mass } else { best })
+    }
+
+    /// Where the beam's width cuts what is in it and what may get in; none where all have room.
+    fn cut(&mut self, best: f64) -> Option<Cut> {
+        let carried = self.entries.fresh.iter().map(|mass| mass.total());
+        let candidates = self.candidates.iter().map(|candidate| candidate.mass);
+        (self.ranking).cut(carried.chain(candidates), best, self.settings.width)
+    }
+
+    /// Chooses what stays and what gets in: the heaviest, none lighter than a part of the best.
+    fn choose(&mut self, best: f64) {
+        let mut bar = best * self.settings.least;
+        let mut room = 0;
+        if let Some(cut) = self.cut(best)
+            && cut.mass > bar
+        {
+            bar = cut.mass;
+            room = self.settings.width - cut.above;
+        }
+        // Of equals at the width's cut, the oldest stay.
+        let mut admit = |mass: f64| {
+            let tied = (mass == bar) & (room > 0);
+            room -= usize::from(tied);
+            (mass > bar) | tied
         };
-        let trace = parent.continued(candidate.token, self.frames);
-        let entry = Entry {
+        let dropped = self.entries.fresh.iter().map(|mass| !admit(mass.total()));
+        select(&mut self.holes, dropped);
+        for &hole in &self.holes {
+            let prefix = &self.entries.prefixes[hole as usize];
+            self.tree.set_slot(prefix.node, NONE);
+        }
+        let admitted = self.candidates.iter().map(|candidate| admit(candidate.mass));
+        select(&mut self.heavy, admitted);
+        for at in 0..self.heavy.len() {
+            self.admit(self.candidates[self.heavy[at] as usize]);
+        }
+        self.candidates.clear();
+    }
+
+    /// Makes a candidate a newcomer.
+    fn admit(&mut self, candidate: Candidate) {
+        let from = candidate.from as usize;
+        let parent = self.entries.prefixes[from].node;
+        let (node, new) = self.tree.child_or_new(parent, candidate.token);
+        if new {
+            if let Some(guide) = &self.guide {
+                let state = guide.step(self.states[parent as usize], candidate.token);
+                self.states.push(state.map_or_else(State::default, |(state, _)| state));
+            }
+            self.deepest = self.deepest.max(self.tree.node(node).depth);
+        }
+        let trace = self.entries.continued(from, candidate.token, self.frames);
+        let mass = Mass {
             blank: 0.0,
             label: candidate.mass,
+        };
+        let prefix = Prefix {
             gain: candidate.gain,
             node,
-            parent: parent.node,
+            parent,
+            parent_slot: NONE,
             last: candidate.token,
+        };
+        let traces = Traces {
+            blank: Trace::EMPTY,
             label_link: self.alignments.extend(trace, self.frames),
             label_peak: candidate.prob,
-            blank_trace: Trace::EMPTY,
         };
-        let slot = match self.holes.pop() {
-            Some(hole) => {
-                self.fresh[hole as usize] = entry;
-                hole
+        self.newcomers.push((mass, prefix, traces));
+    }
+
+    /// Puts the newcomers into the holes and closes what is left open.
+    fn rearrange(&mut self) {
+        for (mass, prefix, traces) in self.newcomers.drain(..) {
+            match self.holes.pop() {
+                Some(hole) => self.entries.replace(hole as usize, mass, prefix, traces),
+                None => self.entries.push(mass, prefix, traces),
             }
-            None => {
-                self.fresh.push(entry);
-                self.fresh.len() as u32 - 1
-            }
-        };
-        self.tree.set_slot(node, slot);
+        }
+        // The last holes first, so that what moves into one is never itself dropped.
+        while let Some(hole) = self.holes.pop() {
+            self.entries.remove(hole as usize);
+        }
+        self.entries.index(&mut self.tree);
     }
 
     /// Scales all masses up where the best has become small, by a power of two.
     fn rescale(&mut self, mut best: f64) {
         while 0.0 < best && best < SMALL {
-            for entry in &mut self.entries {
-                entry.blank *= LARGE;
-                entry.label *= LARGE;
+            for mass in &mut self.entries.masses {
+                mass.blank *= LARGE;
+                mass.label *= LARGE;
             }
             best *= LARGE;
             self.scale += 1;
@@ -416,20 +326,14 @@ impl Beam {
     }
 }
 
-/// The mass of the `width`-th best of entries and candidates; there are more than `width`.
-fn kept_from(
-    ranking: &mut Vec<u64>,
-    entries: &[Entry],
-    candidates: &[Candidate],
-    width: usize,
-) -> f64 {
-    // The bits of positive floats are ordered as the floats are.
-    ranking.clear();
-    ranking.extend(entries.iter().map(|entry| entry.mass().to_bits()));
-    ranking.extend(candidates.iter().map(|candidate| candidate.mass.to_bits()));
-    if width == 0 || ranking.len() <= width {
-        return 0.0;
+/// Lists the places of what is true: without branches, because which ones are cannot be foretold.
+fn select(places: &mut Vec<u32>, flags: impl ExactSizeIterator<Item = bool>) {
+    places.clear();
+    places.resize(flags.len(), 0);
+    let mut found = 0;
+    for (place, flag) in (0u32..).zip(flags) {
+        places[found] = place;
+        found += usize::from(flag);
     }
-    let (_, kept, _) = ranking.select_nth_unstable_by(width - 1, |a, b| b.cmp(a));
-    f64::from_bits(*kept)
+    places.truncate(found);
 }

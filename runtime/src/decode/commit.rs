@@ -5,7 +5,7 @@
 //! after them. Committing depends on frames alone, never on how they were pushed.
 
 use super::align::Trace;
-use super::beam::{Beam, Entry};
+use super::beam::Beam;
 use super::prefix::{NONE, ROOT};
 use crate::transcript::{FrameSpan, TokenSpan};
 
@@ -34,80 +34,76 @@ impl Beam {
         }
     }
 
-    /// The prefix with the largest mass.
-    fn best(&self) -> Option<&Entry> {
-        (self.entries.iter()).max_by(|a, b| a.mass().total_cmp(&b.mass()).then(b.node.cmp(&a.node)))
-    }
-
     /// Drops the prefixes that differ from the best one within its first `depth` tokens, or are far longer.
     fn settle(&mut self, depth: u32) {
-        let Some(best) = self.best() else { return };
-        let anchor = self.tree.ancestor(best.node, depth);
+        let Some(best) = self.entries.best() else {
+            return;
+        };
+        let best = self.entries.prefixes[best].node;
+        let anchor = self.tree.ancestor(best, depth);
         let depth = self.tree.node(anchor).depth;
-        let longest = self.tree.node(best.node).depth + MOST_TENTATIVE / 2;
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.retain(|entry| {
-            let stays = self.tree.ancestor(entry.node, depth) == anchor
-                && self.tree.node(entry.node).depth <= longest;
-            if !stays {
-                self.tree.set_slot(entry.node, NONE);
-            }
-            stays
+        let longest = self.tree.node(best).depth + MOST_TENTATIVE / 2;
+        self.entries.retain(&mut self.tree, |tree, node| {
+            tree.ancestor(node, depth) == anchor && tree.node(node).depth <= longest
         });
-        for (slot, entry) in (0u32..).zip(&entries) {
-            self.tree.set_slot(entry.node, slot);
-        }
-        self.entries = entries;
     }
 
     /// Commits what is stable, but for the last stable token, whose end may still move, and drops dead nodes.
     pub(super) fn compact(&mut self) {
-        let common = self
-            .tree
-            .common(self.entries.iter().map(|entry| entry.node));
+        let common = self.common();
         let root = match self.tree.node(common).parent {
             NONE => ROOT,
             parent => parent,
         };
-        if let Some(best) = self.best()
-            && root != ROOT
-        {
-            let ids = self.tree.tokens(ROOT, best.node);
-            let kept = self.committed.len() + self.tree.node(root).depth as usize;
-            let trace = best.trace(self.frames);
-            let mut committed = std::mem::take(&mut self.committed);
-            self.spans(trace, &ids, &mut committed);
-            committed.truncate(kept);
-            if let Some(last) = committed.last() {
-                self.committed_end = last.span.end;
-            }
-            self.committed = committed;
+        if root != ROOT {
+            self.commit_to(root);
         }
-        let moved = (self.tree).compact(root, self.entries.iter().map(|entry| entry.node));
+        let moved = (self.tree).compact(root, self.entries.prefixes.iter().map(|p| p.node));
         if !self.states.is_empty() {
             let states = moved.iter().zip(&self.states);
-            self.states = (states.filter(|(moved, _)| **moved != NONE))
-                .map(|(_, state)| *state)
-                .collect();
+            let kept = states.filter(|(moved, _)| **moved != NONE);
+            self.states = kept.map(|(_, state)| *state).collect();
         }
         let place = |old: u32, moved: &[u32]| moved.get(old as usize).copied().unwrap_or(NONE);
         self.deepest = 0;
-        for entry in &mut self.entries {
-            entry.node = place(entry.node, &moved);
-            entry.parent = place(entry.parent, &moved);
-            self.deepest = self.deepest.max(self.tree.node(entry.node).depth);
+        for prefix in &mut self.entries.prefixes {
+            prefix.node = place(prefix.node, &moved);
+            prefix.parent = place(prefix.parent, &moved);
+            self.deepest = self.deepest.max(self.tree.node(prefix.node).depth);
         }
-        let chains = self.entries.iter().flat_map(|entry| {
-            let depth = self.tree.node(entry.node).depth;
-            [(entry.blank_trace.link, depth), (entry.label_link, depth)]
+        let entries = self.entries.prefixes.iter().zip(&self.entries.traces);
+        let chains = entries.flat_map(|(prefix, traces)| {
+            let depth = self.tree.node(prefix.node).depth;
+            [(traces.blank.link, depth), (traces.label_link, depth)]
         });
         let moved = self.alignments.compact(chains);
-        for entry in &mut self.entries {
-            entry.blank_trace.link = place(entry.blank_trace.link, &moved);
-            entry.label_link = place(entry.label_link, &moved);
+        for traces in &mut self.entries.traces {
+            traces.blank.link = place(traces.blank.link, &moved);
+            traces.label_link = place(traces.label_link, &moved);
         }
         let alive = self.tree.len().max(self.alignments.len());
         self.compact_at = COMPACT_FROM.max(4 * alive);
+    }
+
+    /// Appends the tokens down to `root` to the committed ones, aligned as the best prefix has them.
+    fn commit_to(&mut self, root: u32) {
+        let Some(best) = self.entries.best() else {
+            return;
+        };
+        let ids = self.tree.tokens(ROOT, self.entries.prefixes[best].node);
+        let kept = self.committed.len() + self.tree.node(root).depth as usize;
+        let mut committed = std::mem::take(&mut self.committed);
+        self.spans(self.entries.trace(best, self.frames), &ids, &mut committed);
+        committed.truncate(kept);
+        if let Some(last) = committed.last() {
+            self.committed_end = last.span.end;
+        }
+        self.committed = committed;
+    }
+
+    /// The longest beginning that all prefixes share.
+    fn common(&self) -> u32 {
+        (self.tree).common(self.entries.prefixes.iter().map(|prefix| prefix.node))
     }
 
     /// Appends the spans of `ids`, the tokens of `trace` since the root.
@@ -130,15 +126,13 @@ impl Beam {
 
     /// The ids of all stable tokens that have not been taken.
     pub fn stable(&self) -> Vec<u32> {
-        let common = self
-            .tree
-            .common(self.entries.iter().map(|entry| entry.node));
-        self.behind(common)
+        self.behind(self.common())
     }
 
     /// The ids of the best prefix, without what has been taken.
     pub fn leading(&self) -> Vec<u32> {
-        self.behind(self.best().map_or(ROOT, |best| best.node))
+        let best = self.entries.best();
+        self.behind(best.map_or(ROOT, |best| self.entries.prefixes[best].node))
     }
 
     fn behind(&self, node: u32) -> Vec<u32> {
@@ -149,12 +143,11 @@ impl Beam {
 
     /// The frame after the last token of the best prefix, none where it has none.
     pub fn last_end(&self) -> Option<u64> {
-        let best = self.best()?;
-        match best.trace(self.frames) {
-            trace if trace.link != NONE => Some(trace.end),
-            _ if self.committed_end > 0 => Some(self.committed_end),
-            _ => None,
+        let trace = self.entries.trace(self.entries.best()?, self.frames);
+        if trace.link != NONE {
+            return Some(trace.end);
         }
+        (self.committed_end > 0).then_some(self.committed_end)
     }
 
     /// The stable tokens that can be taken now; [`take`](Self::take) takes the first of them.
@@ -168,26 +161,28 @@ impl Beam {
         self.committed.drain(..count).collect()
     }
 
-    /// All complete readings in the beam, best first: node and log-mass with what the guide adds at the end.
-    fn complete(&self) -> Vec<(f64, &Entry)> {
-        let mut complete: Vec<(f64, &Entry)> = (self.entries.iter())
-            .filter_map(|entry| {
-                let gain = match &self.guide {
-                    None => 0.0,
-                    Some(guide) => guide.finish(self.states[entry.node as usize])?,
-                };
-                Some((self.log(entry.mass()) + gain, entry))
-            })
-            .collect();
-        complete.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.node.cmp(&b.1.node)));
+    /// All complete readings in the beam, best first: log-mass, with what the guide adds at the end, and slot.
+    fn complete(&self) -> Vec<(f64, usize)> {
+        let mut complete = Vec::with_capacity(self.entries.len());
+        for (slot, prefix) in self.entries.prefixes.iter().enumerate() {
+            let gain = match &self.guide {
+                None => Some(0.0),
+                Some(guide) => guide.finish(self.states[prefix.node as usize]),
+            };
+            if let Some(gain) = gain {
+                complete.push((self.log(self.entries.masses[slot].total()) + gain, slot));
+            }
+        }
+        complete.sort_by(|a, b| {
+            let node = |slot: usize| self.entries.prefixes[slot].node;
+            (b.0.total_cmp(&a.0)).then_with(|| node(a.1).cmp(&node(b.1)))
+        });
         complete
     }
 
     /// The score of the best complete reading; minus infinity where none is complete.
     pub fn best_score(&self) -> f64 {
-        self.complete()
-            .first()
-            .map_or(f64::NEG_INFINITY, |best| best.0)
+        (self.complete().first()).map_or(f64::NEG_INFINITY, |best| best.0)
     }
 
     /// The best complete readings, at most `count` that `distinct` lets pass, best first.
@@ -197,13 +192,13 @@ impl Beam {
         mut distinct: impl FnMut(&Hypothesis) -> bool,
     ) -> Vec<Hypothesis> {
         let mut readings = Vec::new();
-        for (score, entry) in self.complete() {
+        for (score, slot) in self.complete() {
             if readings.len() == count {
                 break;
             }
             let mut tokens = self.committed.clone();
-            let ids = self.tree.tokens(ROOT, entry.node);
-            self.spans(entry.trace(self.frames), &ids, &mut tokens);
+            let ids = self.tree.tokens(ROOT, self.entries.prefixes[slot].node);
+            self.spans(self.entries.trace(slot, self.frames), &ids, &mut tokens);
             let reading = Hypothesis { score, tokens };
             if distinct(&reading) {
                 readings.push(reading);

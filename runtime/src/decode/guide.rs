@@ -174,6 +174,11 @@ impl Guide {
         Some((state, gain))
     }
 
+    /// What one token more multiplies a hypothesis by; none where it is not allowed.
+    pub fn factor(&self, state: State, token: u32) -> Option<f64> {
+        self.step(state, token).map(|(_, gain)| gain.exp())
+    }
+
     fn read_hotwords(&self, state: &mut State, text: &[u8]) -> f64 {
         let Some(hotwords) = &self.parts.hotwords else {
             return 0.0;

@@ -66,11 +66,12 @@ impl PrefixTree {
         (found != NONE).then_some(found)
     }
 
-    /// Adds the sequence `node` followed by `token`, which has not been met.
-    pub fn insert(&mut self, node: u32, token: u32) -> u32 {
-        if 2 * self.nodes.len() >= self.places.len() {
-            self.places = vec![NONE; 2 * self.places.len()];
-            self.fill_places();
+    /// The sequence `node` followed by `token`, and whether it is new.
+    pub fn child_or_new(&mut self, node: u32, token: u32) -> (u32, bool) {
+        let place = self.place(node, token);
+        let found = self.places[place];
+        if found != NONE {
+            return (found, false);
         }
         // Compaction keeps the tree far below 2^32 nodes.
         let child = self.nodes.len() as u32;
@@ -80,9 +81,12 @@ impl PrefixTree {
             slot: NONE,
             depth: self.node(node).depth + 1,
         });
-        let place = self.place(node, token);
         self.places[place] = child;
-        child
+        if 2 * self.nodes.len() >= self.places.len() {
+            self.places = vec![NONE; 2 * self.places.len()];
+            self.fill_places();
+        }
+        (child, true)
     }
 
     /// Where the table has the sequence `node` followed by `token`, or would have it.
@@ -187,11 +191,12 @@ mod tests {
     #[test]
     fn a_sequence_has_one_node() {
         let mut tree = PrefixTree::new();
-        let a = tree.insert(ROOT, 1);
-        let ab = tree.insert(a, 2);
-        let b = tree.insert(ROOT, 2);
+        let a = tree.child_or_new(ROOT, 1).0;
+        let ab = tree.child_or_new(a, 2).0;
+        let b = tree.child_or_new(ROOT, 2).0;
         assert_eq!(tree.child(ROOT, 1), Some(a));
         assert_eq!(tree.child(a, 2), Some(ab));
+        assert_eq!(tree.child_or_new(a, 2), (ab, false));
         assert_eq!(tree.child(b, 2), None);
         assert_eq!(tree.tokens(ROOT, ab), [1, 2]);
         assert_eq!(tree.common([ab, a]), a);
@@ -202,11 +207,11 @@ mod tests {
     #[test]
     fn compaction_keeps_the_living_and_their_ancestors() {
         let mut tree = PrefixTree::new();
-        let a = tree.insert(ROOT, 1);
-        let dead = tree.insert(ROOT, 2);
-        let ab = tree.insert(a, 2);
-        let abc = tree.insert(ab, 3);
-        let abd = tree.insert(ab, 4);
+        let a = tree.child_or_new(ROOT, 1).0;
+        let dead = tree.child_or_new(ROOT, 2).0;
+        let ab = tree.child_or_new(a, 2).0;
+        let abc = tree.child_or_new(ab, 3).0;
+        let abd = tree.child_or_new(ab, 4).0;
         let moved = tree.compact(a, [abc, abd]);
         assert_eq!(moved[dead as usize], NONE);
         assert_eq!(moved[a as usize], ROOT);

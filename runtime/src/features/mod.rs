@@ -1,10 +1,10 @@
 //! Raw audio to the features a model takes: log-mel filterbank energies `[T, F]`.
 //!
 //! One frame is a pure function of its own samples, so a stream and a whole utterance give the same bits:
-//! 1. [`stft`]: scale, DC removal, pre-emphasis, window, FFT, `|X|^2` or `|X|`;
-//! 2. [`mel`]: triangular filters on that spectrum;
-//! 3. [`log`]: a guarded natural logarithm;
-//! 4. [`fbank`]: framing, normalization, and the two ways in, [`Fbank::compute`] and [`Fbank::stream`].
+//! 1. `stft`: scale, DC removal, pre-emphasis, window, FFT, `|X|^2` or `|X|`;
+//! 2. `mel`: triangular filters on that spectrum;
+//! 3. `log`: a guarded natural logarithm;
+//! 4. `fbank`: framing, normalization, and the two ways in, [`Fbank::compute`] and [`Fbank::stream`].
 //!
 //! Axis letters: T frames, F features (mel filters).
 

@@ -26,7 +26,7 @@ impl ModelFile {
     /// [`from_bytes`](Self::from_bytes); all name the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = read(path)?;
+        let bytes = read_bytes(path)?;
         Self::from_bytes(bytes).map_err(|e| e.with_path(path))
     }
 
@@ -64,7 +64,12 @@ impl ModelFile {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of the file at `path`, which may be no model at all.
+///
+/// # Errors
+/// [`ErrorKind::Io`] if it cannot be read, [`ErrorKind::Limit`] above [`MAX_MODEL_BYTES`].
+pub fn read_bytes(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut bytes = Vec::new();
     // The length is taken while reading: a device or a growing file has none that could be trusted.

@@ -209,7 +209,8 @@ fn refused(path: &Path, message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Library, message).with_path(path)
 }
 
-#[cfg(all(test, feature = "load-dynamic"))]
+#[cfg(test)]
+#[cfg(feature = "load-dynamic")]
 mod tests {
     use super::*;
     use std::process::Command;

@@ -29,7 +29,7 @@ use ndarray::{Array2, ArrayView2};
 use std::fmt;
 
 pub use fake::FakeModel;
-pub use file::{MAX_MODEL_BYTES, ModelFile};
+pub use file::{MAX_MODEL_BYTES, ModelFile, read_bytes};
 #[cfg(feature = "onnx")]
 pub use library::{Library, LibraryOptions, TelemetryUploader};
 #[cfg(feature = "onnx")]

@@ -363,7 +363,7 @@ fn builder(
         .with_inter_threads(1)?
         // A memory pattern is kept for every length ever seen, and utterances have all lengths.
         .with_memory_pattern(false)?;
-    Ok(register(builder, provider, cpu_nodes)?)
+    register(builder, provider, cpu_nodes)
 }
 
 fn commit(mut builder: SessionBuilder, file: &ModelFile) -> Result<Session> {
@@ -416,7 +416,7 @@ fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>) -> Result<Array2<f32>>
     // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
     let broken = scores
         .axis_iter(Axis(0))
-        .position(|row| row.iter().any(|x| !(*x < f32::INFINITY)));
+        .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
     match broken {
         None => Ok(scores),
         Some(step) => Err(Error::new(

@@ -123,7 +123,7 @@ mod with_onnx {
     use super::{CpuNodes, Error, ErrorKind, Provider, Result};
     use crate::model::Library;
     use ort::ep::{ExecutionProvider, ExecutionProviderDispatch};
-    use ort::session::builder::{BuilderResult, SessionBuilder};
+    use ort::session::builder::SessionBuilder;
 
     /// Whether a provider can be asked for.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -232,13 +232,13 @@ mod with_onnx {
         builder: SessionBuilder,
         provider: Provider,
         cpu_nodes: CpuNodes,
-    ) -> BuilderResult {
+    ) -> ort::Result<SessionBuilder> {
         let Some(dispatch) = dispatch(provider) else {
             return Ok(builder);
         };
         let builder = builder.with_execution_providers([dispatch])?;
         match cpu_nodes {
-            CpuNodes::Refuse => builder.with_disable_cpu_fallback(),
+            CpuNodes::Refuse => Ok(builder.with_disable_cpu_fallback()?),
             CpuNodes::Allow => Ok(builder),
         }
     }

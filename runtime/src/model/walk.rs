@@ -33,12 +33,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<ModelHeader> {
             1 => header.ir_version = field.varint("ir_version")?,
             2 => header.producer = name(&field, "producer_name")?,
             3 => header.producer_version = name(&field, "producer_version")?,
-            7 => {
-                // Protobuf would merge two; nobody writes that, and a merged graph is not what we checked.
-                if graph.replace(field.bytes("graph")?).is_some() {
-                    return Err(malformed("it holds two graphs"));
-                }
-            }
+            // Protobuf would merge two; nobody writes that, and a merged graph is not what we checked.
+            7 if graph.is_some() => return Err(malformed("it holds two graphs")),
+            7 => graph = Some(field.bytes("graph")?),
             8 => {
                 bound(header.opsets.len(), MAX_ENTRIES, "operator sets")?;
                 header.opsets.push(opset(field.bytes("opset_import")?)?);

@@ -82,7 +82,7 @@ pub enum Op {
     Where,
     /// Batched matrix product `[.., M, K] x [.., K, N]`.
     MatMul,
-    /// `op(a) op(b)` for matrices, each transposed or not.
+    /// `op(a) op(b)` for matrices, each transposed or not, plus an optional row `[N]`.
     Gemm {
         /// Whether a is `[K, M]`.
         transpose_a: bool,

@@ -1,6 +1,7 @@
 //! `acolyte-train`: prepare data, check a recipe, train, export.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
 
+mod bench;
 mod check;
 mod export;
 mod inspect;
@@ -29,6 +30,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Train(train::Arguments),
     Export(export::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

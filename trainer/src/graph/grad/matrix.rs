@@ -54,7 +54,14 @@ pub(super) fn gemm(
             g.gemm(a, dy, !transpose_a, false)?
         });
     }
-    Ok(vec![da, db])
+    let mut out = vec![da, db];
+    if site.inputs.len() > 2 {
+        out.push(match site.wanted[2] {
+            true => Some(g.reduce_sum(dy, &[0], false)?),
+            false => None,
+        });
+    }
+    Ok(out)
 }
 
 /// `dx = y (dy - sum(dy y))`.

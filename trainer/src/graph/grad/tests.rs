@@ -171,6 +171,9 @@ fn matrices() {
             g.gemm(p[0], p[1], ta, tb)
         });
     }
+    check("linear", &[&[5, 3], &[3, 4], &[4]], false, &|g, p| {
+        g.linear(p[0], p[1], p[2])
+    });
     for axis in 0..3 {
         check("Softmax", &[&[2, 3, 4]], false, &|g, p| {
             g.softmax(p[0], axis)

@@ -41,6 +41,24 @@ impl Graph {
         Err(self.mismatch("Gemm", "two matrices whose inner lengths agree", &[a, b]))
     }
 
+    /// A linear layer: x `[N, I]`, weight `[I, O]`, bias `[O]` to `[N, O]`.
+    pub fn linear(&mut self, x: Value, weight: Value, bias: Value) -> Result<Value> {
+        match (self.shape(x), self.shape(weight), self.shape(bias)) {
+            (&[rows, i], &[i2, o], &[o2]) if i == i2 && o == o2 => {
+                let op = Op::Gemm {
+                    transpose_a: false,
+                    transpose_b: false,
+                };
+                Ok(self.node1(op, &[x, weight, bias], vec![rows, o]))
+            }
+            _ => Err(self.mismatch(
+                "a linear layer",
+                "x [N, I], weight [I, O], bias [O]",
+                &[x, weight, bias],
+            )),
+        }
+    }
+
     /// Softmax along `axis`.
     pub fn softmax(&mut self, x: Value, axis: usize) -> Result<Value> {
         self.along(Op::Softmax { axis }, x, axis)

@@ -1,0 +1,86 @@
+//! Finds the n-th largest of many masses without sorting them.
+//!
+//! The bits of positive floats are ordered as the floats are, so their distance from the largest one's, cut to
+//! half an octave, names a bucket. Counting the buckets finds the one that holds the n-th largest, and only
+//! what is in that one is compared: far fewer unforeseeable branches than a selection by comparison has.
+
+/// Buckets; the last one holds all that is 32 octaves (22 nats) and more below the largest.
+const BUCKETS: usize = 64;
+
+/// Bits below half an octave.
+const FINE_BITS: u32 = 52 - 1;
+
+/// Where a number of the largest masses ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cut {
+    /// The last of them.
+    pub mass: f64,
+    /// How many are larger.
+    pub above: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ranking {
+    keys: Vec<u64>,
+    tied: Vec<u64>,
+}
+
+impl Ranking {
+    /// Where the `n` largest of `masses` end; none where there are no more than `n`. The masses are not negative and at
+    /// most `largest`.
+    pub fn cut(
+        &mut self,
+        masses: impl Iterator<Item = f64>,
+        largest: f64,
+        n: usize,
+    ) -> Option<Cut> {
+        let largest = largest.to_bits();
+        let bucket = |key: u64| (((largest - key) >> FINE_BITS) as usize).min(BUCKETS - 1);
+        let mut counts = [0u32; BUCKETS];
+        self.keys.clear();
+        self.keys.extend(masses.map(|mass| {
+            let key = mass.to_bits();
+            counts[bucket(key)] += 1;
+            key
+        }));
+        if self.keys.len() <= n || n == 0 {
+            return None;
+        }
+        let mut before = 0;
+        let mut holder = 0;
+        while before + (counts[holder] as usize) < n {
+            before += counts[holder] as usize;
+            holder += 1;
+        }
+        self.tied.clear();
+        self.tied.extend(self.keys.iter().filter(|&&key| bucket(key) == holder));
+        let (larger, found, _) = self.tied.select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));
+        let above = before + larger.iter().filter(|&key| key > found).count();
+        Some(Cut {
+            mass: f64::from_bits(*found),
+            above,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_ranks_as_sorting_does(exponents in prop::collection::vec(-60f64..3.0, 0..90), n in 0usize..90) {
+            let round = |x: f64| (x.exp() * 64.0).ceil() / 64.0;
+            let masses: Vec<f64> = exponents.iter().map(|&x| if x > 2.0 { 0.0 } else { round(x) }).collect();
+            let mut sorted = masses.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let largest = sorted.first().copied().unwrap_or(0.0);
+            let expected = (n > 0 && sorted.len() > n).then(|| Cut {
+                mass: sorted[n - 1],
+                above: sorted.iter().filter(|&&mass| mass > sorted[n - 1]).count(),
+            });
+            prop_assert_eq!(Ranking::default().cut(masses.into_iter(), largest, n), expected);
+        }
+    }
+}

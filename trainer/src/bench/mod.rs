@@ -1,0 +1,44 @@
+//! Measurements of the training engine, each against a PyTorch script of the same work (`xtask/peers`).
+
+mod ctc;
+mod optimizer;
+mod reference;
+
+use serde::Serialize;
+use std::time::Instant;
+
+pub use ctc::ctc_loss;
+pub use optimizer::optimizer;
+pub use reference::{profile, train_step};
+
+/// One figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// What was measured, in the words the peer's script uses.
+    pub work: String,
+    /// The figure.
+    pub value: f64,
+    /// Its unit.
+    pub unit: &'static str,
+}
+
+/// Median milliseconds of `work` over `runs`, after three that warm up.
+fn median_ms<E>(runs: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let mut times = Vec::with_capacity(runs);
+    for run in 0..runs + 3 {
+        let start = Instant::now();
+        work()?;
+        if run >= 3 {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// Reproducible numbers in about +-1.
+fn numbers(count: usize, salt: usize) -> Vec<f32> {
+    (0..count)
+        .map(|i| ((i * 7919 + salt * 104_729 + 13) % 2003) as f32 / 1001.5 - 1.0)
+        .collect()
+}

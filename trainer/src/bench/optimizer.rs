@@ -1,0 +1,42 @@
+//! AdamW over ten million parameters in twenty tensors.
+
+use super::{Measured, median_ms, numbers};
+use crate::optim::{AdamW, AdamWSettings, Moments};
+use std::convert::Infallible;
+
+/// Measures an update.
+pub fn optimizer() -> Vec<Measured> {
+    let mut tensors: Vec<(Vec<f32>, Vec<f32>, Moments)> = (0..20)
+        .map(|salt| {
+            let weights = numbers(500_000, salt);
+            let moments = Moments::new(&weights);
+            (weights, numbers(500_000, salt + 50), moments)
+        })
+        .collect();
+    let mut adam = AdamW {
+        settings: AdamWSettings {
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            average: 0.0,
+        },
+        step: 0,
+    };
+    let run = || -> Result<(), Infallible> {
+        adam.begin();
+        for (weights, gradient, moments) in &mut tensors {
+            adam.update(weights, gradient, moments, 1e-3, 1.0, true);
+        }
+        Ok(())
+    };
+    let value = match median_ms(30, run) {
+        Ok(value) => value,
+        Err(never) => match never {},
+    };
+    vec![Measured {
+        work: "AdamW, 10M parameters, 1 thread(s)".to_owned(),
+        value,
+        unit: "ms",
+    }]
+}
