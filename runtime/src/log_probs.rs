@@ -11,13 +11,19 @@ use ndarray::{ArrayView2, Axis};
 #[derive(Debug, Clone, Copy)]
 pub struct LogProbs<'a> {
     scores: ArrayView2<'a, f32>,
+    /// The same where all scores lie side by side, frame after frame.
+    flat: Option<&'a [f32]>,
     values: OutputValues,
 }
 
 impl<'a> LogProbs<'a> {
     /// A view of `scores`, `[T, V]`, which hold what `values` says.
     pub fn new(scores: ArrayView2<'a, f32>, values: OutputValues) -> Self {
-        Self { scores, values }
+        Self {
+            scores,
+            flat: scores.to_slice(),
+            values,
+        }
     }
 
     /// Unnormalized scores: each frame's log-softmax is taken while decoding.
@@ -75,6 +81,10 @@ impl<'a> LogProbs<'a> {
     where
         'a: 's,
     {
+        if let Some(flat) = self.flat {
+            let width = self.vocabulary();
+            return &flat[t * width..][..width];
+        }
         let row = self.scores.index_axis_move(Axis(0), t);
         match row.to_slice() {
             Some(side_by_side) => side_by_side,

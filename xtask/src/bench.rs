@@ -1,16 +1,18 @@
 //! `cargo xtask bench NAME`: speed and size, ours and the peers' in the same run.
 //!
-//! The programs that measure print JSON lines `{"work", "value", "unit"}` and nothing else on standard output; a
-//! peer's script names its work as ours does. Both sides run in turn, several rounds, and the table holds medians.
+//! A program that measures prints JSON lines `{"work": WHAT, "value": NUMBER, "unit": UNIT}` and nothing else on
+//! standard output: ours are `acolyte bench` and `acolyte-train bench`, the peers' are the scripts in `xtask/peers`.
+//! A peer's script names its work as ours does; that is how rows find each other. Both sides run in turn, several
+//! rounds, so that what else the machine does disturbs both alike, and the table holds the medians over the rounds.
 
 use crate::Named;
+use crate::demo::samples;
 use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use std::path::Path;
 use std::process::Command;
 
 /// A measurement as a program prints it.
@@ -61,8 +63,15 @@ pub fn run(named: &Named) -> Result<()> {
     if name == "recognize" {
         return recognize(named);
     }
-    let names: Vec<&str> = AGAINST.iter().map(|bench| bench.name).chain(["recognize"]).collect();
-    bail!("no bench is called {name:?}; there are: {}", names.join(", "))
+    let names: Vec<&str> = AGAINST
+        .iter()
+        .map(|bench| bench.name)
+        .chain(["recognize"])
+        .collect();
+    bail!(
+        "no bench is called {name:?}; there are: {}",
+        names.join(", ")
+    )
 }
 
 /// Runs a program and reads its measurements.
@@ -100,73 +109,83 @@ fn medians(rounds: &[Vec<Measured>]) -> Vec<(String, f64, String)> {
 }
 
 fn against(bench: &Against) -> Result<()> {
-    setup::library(false, None)?;
+    setup::ready()?;
     let program = process::release("acolyte-trainer", "acolyte-train")?;
     let script = root().join("xtask").join("peers").join(bench.script);
     let mut missing = None;
     let mut rows = Vec::new();
     for threads in bench.threads {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            eprintln!("{}: {threads} thread(s), round {} of {ROUNDS}", bench.name, round + 1);
+        for round in 1..=ROUNDS {
+            eprintln!(
+                "{}: {threads} thread(s), round {round} of {ROUNDS}",
+                bench.name
+            );
             let threads = threads.to_string();
-            ours.push(measure(
-                Command::new(&program)
-                    .current_dir(root())
-                    .args(["bench", bench.name, "--threads", &threads]),
-            )?);
+            let mut mine = Command::new(&program);
+            mine.current_dir(root())
+                .args(["bench", bench.name, "--threads", &threads]);
+            ours.push(measure(&mut mine)?);
             if missing.is_none() {
                 let mut peer = Command::new(interpreter());
                 peer.arg(&script).args(["--threads", &threads]);
                 match measure(&mut peer) {
                     Ok(found) => theirs.push(found),
-                    Err(error) => missing = Some(format!("{error:#}")),
+                    Err(error) => missing = Some(last_line(&error)),
                 }
             }
         }
         let theirs = medians(&theirs);
-        for (work, value, unit) in medians(&ours) {
-            let peer = theirs.iter().find(|(name, ..)| *name == work);
-            rows.push(match peer {
-                Some((_, peer, _)) => Row::against(work, value, *peer, Some(bench.goal), &unit),
-                None => Row::missing(
-                    work,
-                    Some(value),
-                    Some(format!("<= {}x", bench.goal)),
-                    &unit,
-                    format!(
-                        "PyTorch could not be measured ({}); `cargo xtask setup --peers torch` installs it",
-                        missing.as_deref().unwrap_or("it printed no such work")
-                    ),
-                ),
-            });
-        }
+        rows.extend(medians(&ours).into_iter().map(|(work, value, unit)| {
+            match theirs.iter().find(|(name, ..)| *name == work) {
+                Some((_, peer, _)) => Row::against(work, value, *peer, bench.goal, &unit),
+                None => {
+                    let reason = missing.as_deref().unwrap_or("it printed no such work");
+                    let note = format!(
+                        "PyTorch could not be measured ({reason}); `cargo xtask setup --peers torch` installs it"
+                    );
+                    Row::no_peer(work, value, bench.goal, &unit, note)
+                }
+            }
+        }));
     }
     table::print(bench.name, &rows);
     Ok(())
 }
 
+/// The end of a failure, which is where Python says what was wrong.
+fn last_line(error: &anyhow::Error) -> String {
+    let said = format!("{error:#}");
+    said.lines().last().unwrap_or_default().to_owned()
+}
+
 /// Recognition: features, decoding, the model's own run, start-up, memory, size of the dependency tree.
 fn recognize(named: &Named) -> Result<()> {
-    setup::library(false, None)?;
+    setup::ready()?;
     let program = process::release("acolyte-cli", "acolyte")?;
-    let sample = |name: &str| {
-        Path::new("examples").join("samples").join(name)
-    };
+    let samples = samples()?;
     let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
-        let mut round = Vec::new();
+    for round in 1..=ROUNDS {
+        eprintln!("recognize: round {round} of {ROUNDS}");
+        let mut measured = Vec::new();
         for part in ["features", "greedy", "recognize", "startup"] {
             let mut command = Command::new(&program);
-            command
-                .current_dir(root())
-                .args(["bench", part, "--model", &named.model]);
-            if matches!(part, "recognize" | "startup") {
-                command.arg(sample("spelled-robert.wav"));
-            }
-            round.extend(measure(&mut command)?);
+            command.current_dir(root()).args([
+                "bench",
+                part,
+                "--threads",
+                "1",
+                "--model",
+                &named.model,
+            ]);
+            match part {
+                "recognize" => command.args(&samples),
+                "startup" => command.args(samples.first()),
+                _ => &mut command,
+            };
+            measured.extend(measure(&mut command)?);
         }
-        rounds.push(round);
+        rounds.push(measured);
     }
     let goal = |work: &str| match work {
         "features" => Some(1.5),
@@ -190,17 +209,65 @@ fn recognize(named: &Named) -> Result<()> {
     Ok(())
 }
 
-/// Distinct packages that an app with the default runtime builds.
+/// Distinct packages that an app with the default runtime builds, the runtime itself and procedural macros included.
 fn packages() -> Result<usize> {
     let tree = process::output(cargo().args([
-        "tree", "--package", "acolyte", "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        "tree",
+        "--offline",
+        "--package",
+        "acolyte",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
     ]))?;
-    let mut names: Vec<&str> = tree
+    Ok(distinct(&tree))
+}
+
+/// The packages in the output of `cargo tree`.
+fn distinct(tree: &str) -> usize {
+    let names = tree
         .lines()
         .map(|line| line.trim_end_matches(" (*)").trim())
-        .filter(|line| !line.is_empty() && !line.contains("(proc-macro)"))
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    Ok(names.len())
+        .filter(|line| !line.is_empty());
+    names.collect::<std::collections::HashSet<_>>().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(work: &str, value: f64) -> Measured {
+        Measured {
+            work: work.to_owned(),
+            value,
+            unit: "ms".to_owned(),
+        }
+    }
+
+    #[test]
+    fn medians_are_taken_over_rounds_by_work() {
+        let rounds = [
+            vec![measured("b", 3.0), measured("a", 1.0)],
+            vec![measured("b", 1.0), measured("a", 9.0)],
+            vec![measured("b", 2.0), measured("a", 2.0)],
+        ];
+        let found = medians(&rounds);
+        let expected = [("b", 2.0), ("a", 2.0)];
+        assert_eq!(
+            found,
+            expected.map(|(work, value)| (work.to_owned(), value, "ms".to_owned()))
+        );
+        assert_eq!(medians(&[]), []);
+    }
+
+    #[test]
+    fn packages_are_counted_once() {
+        assert_eq!(
+            distinct("a v1.0.0 (/here)\nb v1.0.0\nb v2.0.0\nb v1.0.0 (*)\n\n"),
+            3
+        );
+    }
 }

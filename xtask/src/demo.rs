@@ -3,24 +3,29 @@
 use crate::process::{self, root};
 use crate::setup;
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::process::Command;
 
 pub fn run() -> Result<()> {
-    setup::library(false, None)?;
+    setup::ready()?;
     let acolyte = process::release("acolyte-cli", "acolyte")?;
-    let folder = root().join("examples").join("samples");
-    let mut samples: Vec<_> = std::fs::read_dir(&folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "wav"))
-        .filter_map(|path| path.strip_prefix(root()).map(ToOwned::to_owned).ok())
-        .collect();
-    samples.sort();
     process::run(
         Command::new(acolyte)
-        .current_dir(root())
-        .arg("transcribe")
-        .args(samples),
+            .current_dir(root())
+            .arg("transcribe")
+            .args(samples()?),
     )
 }
 
+/// The sample recordings in the order of their names, relative to the root of the repository.
+pub fn samples() -> Result<Vec<PathBuf>> {
+    let folder = PathBuf::from("examples/samples");
+    let entries = std::fs::read_dir(root().join(&folder))
+        .with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut samples: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(folder.join(entry.ok()?.file_name())))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wav"))
+        .collect();
+    samples.sort();
+    Ok(samples)
+}

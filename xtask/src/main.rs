@@ -11,6 +11,7 @@ mod process;
 mod setup;
 mod table;
 mod test;
+mod wheel;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch the pinned ONNX Runtime (and, if asked, the peers that benches compare with).
+    /// Fetch the pinned ONNX Runtime and the crates (and, if asked, the peers that benches compare with).
     Setup(setup::Arguments),
     /// Set up, build, and transcribe the sample recordings.
     Demo,
@@ -43,12 +44,9 @@ enum Command {
 pub struct Named {
     /// Its name; without one the names are listed.
     name: Option<String>,
-    /// Folder with the data sets.
-    #[arg(long, env = "ACOLYTE_DATA", default_value = "../shared/data")]
-    data: PathBuf,
-    /// Folder with the peers' scripts.
-    #[arg(long, default_value = "../shared/bench")]
-    peer_scripts: PathBuf,
+    /// Folder with the data sets [default: ../shared/data beside the repository].
+    #[arg(long, env = "ACOLYTE_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Model to measure: a name under models/ or a file.
     #[arg(long, default_value = "speech-tiny")]
     model: String,

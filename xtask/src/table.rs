@@ -1,4 +1,5 @@
-//! Results of a measurement: a Markdown table for people and one JSON line for programs.
+//! Results of a measurement: a Markdown table for people and, as the last line, one JSON object for programs:
+//! `{"bench": NAME, "rows": [{"work", "ours", "peer", "ratio", "goal", "holds", "unit"}]}`.
 
 use serde::Serialize;
 
@@ -13,15 +14,26 @@ pub struct Row {
     pub peer: Option<f64>,
     /// Ours over the peer's.
     pub ratio: Option<f64>,
-    /// The goal, in the words of the table.
-    pub goal: Option<String>,
+    /// The most that `ratio` may be where there is a peer to compare with, otherwise the most that `ours` may be;
+    /// null where the row only reports.
+    pub goal: Option<f64>,
     /// Whether the goal is met; null where the row only reports.
     pub holds: Option<bool>,
     /// Unit of the figures.
     pub unit: String,
+    /// What the goal limits.
+    #[serde(skip)]
+    limits: Limits,
     /// What a reader must know: what is missing, how to install it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    #[serde(skip)]
+    note: Option<String>,
+}
+
+/// What a goal limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Ours,
+    Ratio,
 }
 
 impl Row {
@@ -35,6 +47,7 @@ impl Row {
             goal: None,
             holds: None,
             unit: unit.to_owned(),
+            limits: Limits::Ours,
             note: None,
         }
     }
@@ -42,47 +55,59 @@ impl Row {
     /// A figure that must not exceed `most`.
     pub fn at_most(work: impl Into<String>, ours: f64, most: f64, unit: &str) -> Self {
         Self {
-            goal: Some(format!("<= {most} {unit}")),
+            goal: Some(most),
             holds: Some(ours <= most),
             ..Self::report(work, ours, unit)
         }
     }
 
-    /// A figure beside a peer's, whose ratio must not exceed `most` where one is given.
-    pub fn against(
-        work: impl Into<String>,
-        ours: f64,
-        peer: f64,
-        most: Option<f64>,
-        unit: &str,
-    ) -> Self {
+    /// A figure beside a peer's, whose ratio must not exceed `most`.
+    pub fn against(work: impl Into<String>, ours: f64, peer: f64, most: f64, unit: &str) -> Self {
         let ratio = ours / peer;
         Self {
             peer: Some(peer),
             ratio: Some(ratio),
-            goal: most.map(|most| format!("<= {most}x")),
-            holds: most.map(|most| ratio <= most),
+            goal: Some(most),
+            holds: Some(ratio <= most),
+            limits: Limits::Ratio,
             ..Self::report(work, ours, unit)
         }
     }
 
-    /// A row whose figure or peer is missing, with the reason.
-    pub fn missing(
+    /// A figure whose peer could not be measured, with the reason.
+    pub fn no_peer(
         work: impl Into<String>,
-        ours: Option<f64>,
-        goal: Option<String>,
+        ours: f64,
+        most: f64,
         unit: &str,
-        note: impl Into<String>,
+        note: String,
     ) -> Self {
         Self {
-            work: work.into(),
-            ours,
-            peer: None,
-            ratio: None,
-            holds: goal.as_ref().map(|_| false),
-            goal,
-            unit: unit.to_owned(),
-            note: Some(note.into()),
+            goal: Some(most),
+            holds: Some(false),
+            limits: Limits::Ratio,
+            note: Some(note),
+            ..Self::report(work, ours, unit)
+        }
+    }
+
+    /// A figure that could not be taken, with the reason.
+    pub fn missing(work: impl Into<String>, most: Option<f64>, unit: &str, note: String) -> Self {
+        Self {
+            ours: None,
+            goal: most,
+            holds: most.map(|_| false),
+            note: Some(note),
+            ..Self::report(work, 0.0, unit)
+        }
+    }
+
+    /// The goal in the words of the table.
+    fn goal_words(&self) -> String {
+        match (self.goal, self.limits) {
+            (None, _) => "-".to_owned(),
+            (Some(most), Limits::Ours) => format!("<= {most} {}", self.unit),
+            (Some(most), Limits::Ratio) => format!("<= {most}x the peer"),
         }
     }
 }
@@ -98,29 +123,78 @@ fn number(value: Option<f64>) -> String {
 
 /// Prints the table and, last, the JSON object.
 pub fn print(bench: &str, rows: &[Row]) {
-    println!("| work | ours | peer | ratio | unit | goal | holds |");
-    println!("|---|---|---|---|---|---|---|");
-    for row in rows {
-        println!(
+    println!("{}", shown(bench, rows));
+}
+
+/// What [`print`] prints.
+fn shown(bench: &str, rows: &[Row]) -> String {
+    let mut lines = vec![
+        "| work | ours | peer | ratio | unit | goal | holds |".to_owned(),
+        "|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    lines.extend(rows.iter().map(|row| {
+        format!(
             "| {} | {} | {} | {} | {} | {} | {} |",
             row.work,
             number(row.ours),
             number(row.peer),
             number(row.ratio),
             row.unit,
-            row.goal.as_deref().unwrap_or("-"),
+            row.goal_words(),
             match row.holds {
                 None => "-",
                 Some(true) => "yes",
                 Some(false) => "no",
             }
-        );
-    }
-    for row in rows {
-        if let Some(note) = &row.note {
-            println!("\n{}: {note}", row.work);
+        )
+    }));
+    let mut notes = Vec::new();
+    for note in rows.iter().filter_map(|row| row.note.as_deref()) {
+        if !notes.contains(&note) {
+            notes.push(note);
         }
     }
-    let line = serde_json::json!({ "bench": bench, "rows": rows });
-    println!("\n{line}");
+    lines.extend(notes.iter().map(|note| format!("\n{note}")));
+    lines.push(format!(
+        "\n{}",
+        serde_json::json!({ "bench": bench, "rows": rows })
+    ));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn the_last_line_holds_every_row() {
+        let rows = [
+            Row::report("a", 1.0, "ms"),
+            Row::at_most("b", 3.0, 2.0, "%"),
+            Row::against("c", 1.0, 2.0, 1.25, "ms"),
+            Row::no_peer("d", 1.0, 1.25, "ms", "install it".to_owned()),
+            Row::missing("e", Some(15.0), "%", "no data".to_owned()),
+            Row::missing("f", None, "%", "no data".to_owned()),
+        ];
+        let text = shown("name", &rows);
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let row = |work, ours, peer, ratio, goal, holds, unit| {
+            json!({"work": work, "ours": ours, "peer": peer, "ratio": ratio, "goal": goal,
+                   "holds": holds, "unit": unit})
+        };
+        let null = Value::Null;
+        let expected = json!({"bench": "name", "rows": [
+            row("a", json!(1.0), null.clone(), null.clone(), null.clone(), null.clone(), "ms"),
+            row("b", json!(3.0), null.clone(), null.clone(), json!(2.0), json!(false), "%"),
+            row("c", json!(1.0), json!(2.0), json!(0.5), json!(1.25), json!(true), "ms"),
+            row("d", json!(1.0), null.clone(), null.clone(), json!(1.25), json!(false), "ms"),
+            row("e", null.clone(), null.clone(), null.clone(), json!(15.0), json!(false), "%"),
+            row("f", null.clone(), null.clone(), null.clone(), null.clone(), null, "%"),
+        ]});
+        assert_eq!(last, expected);
+        assert!(text.contains("| c | 1.000 | 2.000 | 0.500 | ms | <= 1.25x the peer | yes |"));
+        assert_eq!(text.matches("no data").count(), 1, "a reason is said once");
+        assert!(text.contains("install it"));
+    }
 }

@@ -234,16 +234,16 @@ impl Beam {
     /// Chooses what stays and what gets in: the heaviest, none lighter than a part of the best.
     fn choose(&mut self, best: f64) {
         let mut bar = best * self.settings.least;
-        let mut room = 0;
+        let mut room = self.settings.width;
         if let Some(cut) = self.cut(best)
             && cut.mass > bar
         {
             bar = cut.mass;
-            room = self.settings.width - cut.above;
+            room -= cut.above;
         }
         // Of equals at the width's cut, the oldest stay.
         let mut admit = |mass: f64| {
-            let tied = (mass == bar) & (room > 0);
+            let tied = (mass == bar) & (mass > 0.0) & (room > 0);
             room -= usize::from(tied);
             (mass > bar) | tied
         };

@@ -1,6 +1,6 @@
 //! One frame made ready for decoding: checked, normalized, its probabilities at hand.
 
-use super::logmath::{self, BadFrame, Peak};
+use super::logmath::{self, BadFrame};
 use crate::spec::OutputValues;
 use crate::{Error, ErrorKind, LogProbs, Result};
 
@@ -9,7 +9,8 @@ use crate::{Error, ErrorKind, LogProbs, Result};
 pub(crate) struct Frame<'a> {
     pub scores: &'a [f32],
     pub values: OutputValues,
-    pub peak: Peak,
+    /// The largest score.
+    pub peak: f32,
     /// What to subtract from a score to get its log-prob: the log-softmax normalizer of logits, else 0.
     pub log_norm: f32,
 }
@@ -22,7 +23,7 @@ pub(crate) fn read<'s, 'a: 's>(
     scratch: &'s mut Vec<f32>,
 ) -> Result<Frame<'s>> {
     let row = scores.frame(t, scratch);
-    let peak = match logmath::peak(row) {
+    let peak = match logmath::maximum(row) {
         Ok(peak) if scores.values() == OutputValues::Probs => {
             probabilities_are_sound(row, peak, number)?;
             peak
@@ -31,7 +32,7 @@ pub(crate) fn read<'s, 'a: 's>(
         Err(bad) => return Err(refuse(bad, row, number)),
     };
     let log_norm = match scores.values() {
-        OutputValues::Logits => logmath::log_sum_exp(row, peak.value),
+        OutputValues::Logits => logmath::log_sum_exp(row, peak),
         OutputValues::LogProbs | OutputValues::Probs => 0.0,
     };
     Ok(Frame {
@@ -74,9 +75,9 @@ impl Frame<'_> {
     }
 }
 
-fn probabilities_are_sound(row: &[f32], peak: Peak, number: u64) -> Result<()> {
+fn probabilities_are_sound(row: &[f32], peak: f32, number: u64) -> Result<()> {
     let negative = row.iter().fold(false, |found, &p| found | (p < 0.0));
-    if !negative && peak.value > 0.0 {
+    if !negative && peak > 0.0 {
         return Ok(());
     }
     Err(Error::new(
@@ -131,7 +132,7 @@ mod tests {
         ] {
             let mut scratch = Vec::new();
             let frame = read(&scores, 0, 0, &mut scratch).unwrap();
-            assert_eq!(frame.peak.index, 1);
+            assert_eq!(logmath::position(frame.scores, frame.peak), 1);
             for id in 0..3 {
                 assert!((frame.prob(id) - probs[[0, id]]).abs() < 1e-6);
                 assert!((frame.log_prob(id) - logs[[0, id]]).abs() < 1e-6);

@@ -4,6 +4,7 @@
 //! the result is the same to the last bit.
 
 use super::frame::Frame;
+use super::logmath;
 use crate::spec::OutputValues;
 use crate::transcript::{FrameSpan, TokenSpan};
 
@@ -41,14 +42,20 @@ impl Greedy {
 
     /// Takes in the next frame.
     pub fn step(&mut self, frame: &Frame<'_>) {
+        // Most frames are blanks: one comparison tells.
+        let free = if frame.scores[self.blank] == frame.peak {
+            self.blank
+        } else {
+            logmath::position(frame.scores, frame.peak)
+        };
         let best = if self.allowed.is_none() && self.blank_penalty == 0.0 {
-            frame.peak.index
+            free
         } else {
             self.best_allowed(frame)
         };
         let log_prob = f64::from(frame.log_prob(best));
         self.best_path += log_prob;
-        self.free_path += f64::from(frame.log_prob(frame.peak.index));
+        self.free_path += f64::from(frame.log_prob(free));
         if best != self.blank {
             let confidence = (log_prob.exp() as f32).min(1.0);
             let end = self.frames + 1;

@@ -6,13 +6,6 @@
 /// Accumulators per loop: four SSE2 or NEON registers.
 const LANES: usize = 16;
 
-/// The largest of a frame's scores and where it first stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Peak {
-    pub index: usize,
-    pub value: f32,
-}
-
 /// Why a frame cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BadFrame {
@@ -24,47 +17,44 @@ pub(crate) enum BadFrame {
     Impossible,
 }
 
-/// Finds the maximum of a frame and refuses NaN, plus infinity and frames without any possible token.
-pub(crate) fn peak(row: &[f32]) -> Result<Peak, BadFrame> {
+/// The maximum of a frame. Refuses NaN, plus infinity and frames without any possible token.
+pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
     let mut largest = [f32::NEG_INFINITY; LANES];
-    let mut nan = [false; LANES];
+    let mut nan = [0u32; LANES];
     let chunks = row.chunks_exact(LANES);
     for (lane, &x) in chunks.remainder().iter().enumerate() {
-        nan[lane] |= x.is_nan();
+        nan[lane] |= u32::from(x.is_nan());
         largest[lane] = if x > largest[lane] { x } else { largest[lane] };
     }
     for chunk in chunks {
         for lane in 0..LANES {
             let x = chunk[lane];
-            nan[lane] |= x.is_nan();
+            nan[lane] |= u32::from(x.is_nan());
             largest[lane] = if x > largest[lane] { x } else { largest[lane] };
         }
     }
-    if nan.contains(&true) {
+    if nan.iter().fold(0, |any, &nan| any | nan) != 0 {
         return Err(BadFrame::Nan);
     }
-    let value = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let value = (largest.into_iter()).fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
     if value == f32::INFINITY {
         return Err(BadFrame::Infinite);
     }
     if value == f32::NEG_INFINITY {
         return Err(BadFrame::Impossible);
     }
-    let index = position(row, value).ok_or(BadFrame::Impossible)?;
-    Ok(Peak { index, value })
+    Ok(value)
 }
 
-/// The first place of `value`, looking at a whole chunk at a time.
-fn position(row: &[f32], value: f32) -> Option<usize> {
-    let mut start = 0;
-    for chunk in row.chunks(LANES) {
+/// The first place of `value` in a frame that has it, looking at a whole chunk at a time.
+pub(crate) fn position(row: &[f32], value: f32) -> usize {
+    for (chunk, start) in row.chunks(LANES).zip((0..).step_by(LANES)) {
         let hit = chunk.iter().fold(false, |hit, &x| hit | (x == value));
         if hit {
-            return chunk.iter().position(|&x| x == value).map(|at| start + at);
+            return start + chunk.iter().position(|&x| x == value).unwrap_or(0);
         }
-        start += chunk.len();
     }
-    None
+    0
 }
 
 /// `ln(sum(exp(x)))` of a frame whose maximum is known: what log-softmax subtracts from each logit.
@@ -133,21 +123,15 @@ mod tests {
             for at in 0..width {
                 let mut row = vec![-1.0; width];
                 row[at] = f32::NAN;
-                assert_eq!(peak(&row), Err(BadFrame::Nan));
+                assert_eq!(maximum(&row), Err(BadFrame::Nan));
                 row[at] = inf;
-                assert_eq!(peak(&row), Err(BadFrame::Infinite));
+                assert_eq!(maximum(&row), Err(BadFrame::Infinite));
                 row[at] = -0.5;
-                assert_eq!(
-                    peak(&row),
-                    Ok(Peak {
-                        index: at,
-                        value: -0.5
-                    })
-                );
+                assert_eq!((maximum(&row), position(&row, -0.5)), (Ok(-0.5), at));
             }
-            assert_eq!(peak(&vec![-inf; width]), Err(BadFrame::Impossible));
+            assert_eq!(maximum(&vec![-inf; width]), Err(BadFrame::Impossible));
         }
-        assert_eq!(peak(&[]), Err(BadFrame::Impossible));
+        assert_eq!(maximum(&[]), Err(BadFrame::Impossible));
     }
 
     proptest! {
@@ -156,7 +140,8 @@ mod tests {
             let row: Vec<f32> = row.into_iter().map(f32::from).collect();
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let first = row.iter().position(|&x| x == largest).unwrap();
-            prop_assert_eq!(peak(&row), Ok(Peak { index: first, value: largest }));
+            prop_assert_eq!(maximum(&row), Ok(largest));
+            prop_assert_eq!(position(&row, largest), first);
         }
 
         #[test]

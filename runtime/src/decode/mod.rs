@@ -22,6 +22,7 @@ mod guide;
 mod hotwords;
 #[cfg(test)]
 mod laws;
+mod lists;
 mod logmath;
 mod ngram;
 mod pattern;
@@ -36,5 +37,6 @@ pub use config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, Search};
 pub use constraint::Constraint;
 pub use decoder::{Decoder, Partial};
 pub use hotwords::Hotword;
+pub use lists::{DEFAULT_BEAM, DEFAULT_BOOST, DEFAULT_LM_WEIGHT, DecodingFile, read_hotwords, read_list};
 pub use ngram::{MAX_ORDER, NgramModel, NgramState, SentenceScore, WordId};
 pub use plan::Plan;

@@ -88,8 +88,8 @@ impl Shortlist {
         gain: impl Fn(u32) -> f64,
     ) {
         let lowest = match frame.values {
-            OutputValues::Probs => frame.peak.value * (-limits.cut).exp(),
-            OutputValues::Logits | OutputValues::LogProbs => frame.peak.value - limits.cut,
+            OutputValues::Probs => frame.peak * (-limits.cut).exp(),
+            OutputValues::Logits | OutputValues::LogProbs => frame.peak - limits.cut,
         };
         self.picks.clear();
         let mut start = 0u32;

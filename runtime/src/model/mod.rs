@@ -11,6 +11,8 @@ pub mod header;
 #[cfg(feature = "onnx")]
 mod library;
 #[cfg(feature = "onnx")]
+mod options;
+#[cfg(feature = "onnx")]
 mod ort;
 #[cfg(feature = "onnx")]
 mod pool;
@@ -33,7 +35,9 @@ pub use file::{MAX_MODEL_BYTES, ModelFile, read_bytes};
 #[cfg(feature = "onnx")]
 pub use library::{Library, LibraryOptions, TelemetryUploader};
 #[cfg(feature = "onnx")]
-pub use ort::{OrtModel, OrtOptions};
+pub use options::OrtOptions;
+#[cfg(feature = "onnx")]
+pub use ort::OrtModel;
 #[cfg(feature = "onnx")]
 pub use provider::{Availability, availability};
 pub use provider::{CpuNodes, Provider, ProviderReport};

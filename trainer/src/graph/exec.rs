@@ -6,7 +6,7 @@
 
 use super::{DType, ExportNames, Graph, Value, custom, emit};
 use crate::{Error, ErrorKind, Result};
-use acolyte::model::Library;
+use acolyte::model::{Library, Provider};
 use ort::environment::Environment;
 use ort::memory::Allocator;
 use ort::session::builder::GraphOptimizationLevel;
@@ -22,6 +22,7 @@ use std::sync::Mutex;
 pub struct Engine {
     environment: Environment,
     threads: usize,
+    provider: Provider,
 }
 
 impl Engine {
@@ -30,7 +31,31 @@ impl Engine {
         Self {
             environment: library.environment().clone(),
             threads: threads.max(1),
+            provider: Provider::Cpu,
         }
+    }
+
+    /// The same engine on another provider. On CUDA the standard operators run on the GPU; our own run on the CPU,
+    /// with copies in between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Provider`] for a provider that training does not run on, or that this build lacks. Whether the
+    /// library has it shows when the first graph is compiled, which then fails: it never runs elsewhere instead.
+    pub fn with_provider(mut self, provider: Provider) -> Result<Self> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::Provider, message));
+        match provider {
+            Provider::Cpu => {}
+            Provider::Cuda if cfg!(feature = "cuda") => {}
+            Provider::Cuda => {
+                return refuse(
+                    "this build cannot train on CUDA: build with `--features cuda`, and set up the GPU library with \
+                     `cargo xtask setup --gpu`",
+                );
+            }
+            _ => return refuse("training runs on the providers cpu and cuda"),
+        }
+        self.provider = provider;
+        Ok(self)
     }
 
     /// Threads an operator may use.
@@ -55,6 +80,12 @@ impl Engine {
             .map_err(fail)?
             .with_operators(custom::domain()?)
             .map_err(fail)?;
+        #[cfg(feature = "cuda")]
+        if self.provider == Provider::Cuda {
+            builder = builder
+                .with_execution_providers([ort::ep::CUDA::default().build().error_on_failure()])
+                .map_err(fail)?;
+        }
         if let Some(path) = profile {
             builder = builder.with_profiling(path).map_err(fail)?;
         }

@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Threads; 0 takes the recipe's number, or all cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// What to run on: cpu or cuda. It is required, never replaced.
+    #[arg(long, default_value = "cpu")]
+    provider: String,
     /// Start anew although the folder holds a checkpoint.
     #[arg(long)]
     restart: bool,
@@ -44,7 +47,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .into_iter()
         .find(|&n| n > 0)
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let engine = Engine::new(&Library::find()?, threads);
+    let engine =
+        Engine::new(&Library::find()?, threads).with_provider(arguments.provider.parse()?)?;
     let mut watch = Watch::new();
     let sitting = Sitting {
         resume: !arguments.restart,
