@@ -1,5 +1,7 @@
 //! Integration tests of the whole workspace, one binary, one module a subject.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
+
 mod cli;
 mod models;
 mod offline;

@@ -1,6 +1,7 @@
 //! The shipped models, and what becomes of damaged or contradictory ones.
 
 use acolyte::audio::Audio;
+use acolyte::metrics::{ErrorCounts, char_errors};
 use acolyte::model::ModelFile;
 use acolyte::spec::{ModelSpec, Role, SPEC_VERSION};
 use acolyte::{Decoding, ErrorKind, SpeechRecognizer};
@@ -25,19 +26,30 @@ fn kind(bytes: Vec<u8>) -> ErrorKind {
     }
 }
 
+/// Character error rate that the samples may have: they are synthetic voices, which the model never heard.
+const SAMPLES_CER: f64 = 0.25;
+
 #[test]
 fn the_shipped_model_hears_the_samples() {
-    let recognizer = SpeechRecognizer::builder(&library()).open(speech_tiny()).unwrap();
-    for (file, expected) in [
-        ("spelled-robert.wav", "r o b e r t"),
-        ("command-yes.wav", "yes"),
-        ("command-stop.wav", "stop"),
-    ] {
+    let recognizer = SpeechRecognizer::builder(&library())
+        .open(speech_tiny())
+        .unwrap();
+    let manifest = std::fs::read_to_string(sample("samples.jsonl")).unwrap();
+    let mut errors = ErrorCounts::default();
+    for line in manifest.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let file = row["audio_filepath"].as_str().unwrap();
         let heard = recognizer
             .recognize(&Audio::open(sample(file)).unwrap(), &Decoding::greedy())
             .unwrap();
-        assert_eq!(heard.text, expected, "{file}");
+        errors += char_errors(row["text"].as_str().unwrap(), &heard.text);
     }
+    assert!(
+        errors.rate() <= SAMPLES_CER,
+        "{} of {} characters wrong",
+        errors.edits(),
+        errors.reference
+    );
 }
 
 #[test]
@@ -46,12 +58,18 @@ fn a_model_cut_anywhere_is_refused() {
     for part in [0, 1, 10, 100, 5_000, 9_000, 9_990, 9_999] {
         let cut = bytes.len() * part / 10_000;
         let kind = kind(bytes[..cut].to_vec());
-        assert!(matches!(kind, ErrorKind::Model | ErrorKind::Spec), "{part}: {kind:?}");
+        assert!(
+            matches!(kind, ErrorKind::Model | ErrorKind::Spec),
+            "{part}: {kind:?}"
+        );
     }
     let mut flipped = bytes.clone();
     flipped[bytes.len() / 2] ^= 1;
     assert!(matches!(kind(flipped), ErrorKind::Model | ErrorKind::Spec));
-    assert_eq!(kind(b"not a model, but a sentence".to_vec()), ErrorKind::Model);
+    assert_eq!(
+        kind(b"not a model, but a sentence".to_vec()),
+        ErrorKind::Model
+    );
 }
 
 #[test]
@@ -60,9 +78,15 @@ fn a_spec_that_contradicts_its_graph_is_refused() {
         ("too few tokens", |spec| {
             spec.tokens.pieces.pop();
         }),
-        ("too many tokens", |spec| spec.tokens.pieces.push("extra".to_owned())),
-        ("no such input", |spec| spec.graph.input = "audio".to_owned()),
-        ("no such output", |spec| spec.graph.output = "scores".to_owned()),
+        ("too many tokens", |spec| {
+            spec.tokens.pieces.push("extra".to_owned())
+        }),
+        ("no such input", |spec| {
+            spec.graph.input = "audio".to_owned()
+        }),
+        ("no such output", |spec| {
+            spec.graph.output = "scores".to_owned()
+        }),
         ("another layout", |spec| {
             spec.graph.input_layout = acolyte::spec::InputLayout::BTF;
         }),
@@ -71,13 +95,21 @@ fn a_spec_that_contradicts_its_graph_is_refused() {
                 streaming.state[0].shape[0] += 1;
             }
         }),
-        ("blank outside the vocabulary", |spec| spec.tokens.blank = 4_000),
+        ("blank outside the vocabulary", |spec| {
+            spec.tokens.blank = 4_000
+        }),
     ];
     for (label, change) in cases {
         assert_eq!(kind(with_spec(change)), ErrorKind::Spec, "{label}");
     }
-    assert_eq!(kind(with_spec(|spec| spec.version = SPEC_VERSION + 1)), ErrorKind::SpecVersion);
-    assert_eq!(kind(with_spec(|spec| spec.role = Role::OracleTeacher)), ErrorKind::Role);
+    assert_eq!(
+        kind(with_spec(|spec| spec.version = SPEC_VERSION + 1)),
+        ErrorKind::SpecVersion
+    );
+    assert_eq!(
+        kind(with_spec(|spec| spec.role = Role::OracleTeacher)),
+        ErrorKind::Role
+    );
 }
 
 #[test]

@@ -102,7 +102,11 @@ fn an_interrupted_run_equals_an_uninterrupted_one_bit_for_bit() {
     let mut losses = Vec::new();
     // 4 updates a sitting cut the epochs at different rows.
     for _ in 0..once.losses.len().div_ceil(4) + 1 {
-        losses.extend(train(data.path(), &parts, &overrides, Some(4)).unwrap().losses);
+        losses.extend(
+            train(data.path(), &parts, &overrides, Some(4))
+                .unwrap()
+                .losses,
+        );
     }
     assert_eq!(losses, once.losses);
     let load = |folder: &Path| Checkpoint::load(&checkpoint_path(folder)).unwrap();
@@ -126,7 +130,11 @@ fn a_run_that_diverges_stops_and_names_the_batch() {
     let data = toy_data(24);
     let recipe = Recipe::parse(
         RECIPE,
-        &["train.learning_rate=10.0", "train.clip_norm=1000000.0", "train.warmup_steps=1"],
+        &[
+            "train.learning_rate=10.0",
+            "train.clip_norm=1000000.0",
+            "train.warmup_steps=1",
+        ],
     )
     .unwrap();
     struct Notes(Vec<String>);
@@ -145,8 +153,16 @@ fn a_run_that_diverges_stops_and_names_the_batch() {
         stop_after,
     };
     let engine = Engine::new(&library(), 1);
-    let mut go = |stop, notes: &mut Notes| {
-        run(&engine, &recipe, data.path(), &folder, &sitting(stop), &|_| (), notes)
+    let go = |stop, notes: &mut Notes| {
+        run(
+            &engine,
+            &recipe,
+            data.path(),
+            &folder,
+            &sitting(stop),
+            &|_| (),
+            notes,
+        )
     };
     go(Some(1), &mut notes).unwrap();
     let path = checkpoint_path(&folder);
@@ -157,6 +173,12 @@ fn a_run_that_diverges_stops_and_names_the_batch() {
     checkpoint.save(&path).unwrap();
     let error = go(None, &mut notes).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Diverged);
-    assert!(error.to_string().contains("train-"), "names its utterances: {error}");
-    assert!(!notes.0.is_empty(), "skipped steps are noted before the run stops");
+    assert!(
+        error.to_string().contains("train-"),
+        "names its utterances: {error}"
+    );
+    assert!(
+        !notes.0.is_empty(),
+        "skipped steps are noted before the run stops"
+    );
 }

@@ -366,6 +366,8 @@ mod tests {
     }
 
     #[test]
+    // A list of ranges may hold a single one.
+    #[allow(clippy::single_range_in_vec_init)]
     fn words_follow_the_mark() {
         let prefix = WordMark::Prefix("▁".into());
         let continuation = WordMark::Continuation("##".into());

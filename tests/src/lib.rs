@@ -150,7 +150,8 @@ pub fn repository() -> PathBuf {
 
 /// The library that setup fetched; without it every test that needs it fails and says what to do.
 pub fn library() -> acolyte::model::Library {
-    acolyte::model::Library::find().expect("run `cargo xtask setup` first: this test needs libonnxruntime")
+    acolyte::model::Library::find()
+        .expect("run `cargo xtask setup` first: this test needs libonnxruntime")
 }
 
 /// The command `acolyte`, built as the tests are, once a test run.
@@ -160,7 +161,14 @@ pub fn acolyte() -> PathBuf {
         .get_or_init(|| {
             let built = std::process::Command::new(env!("CARGO"))
                 .current_dir(repository())
-                .args(["build", "--quiet", "--package", "acolyte-cli", "--bin", "acolyte"])
+                .args([
+                    "build",
+                    "--quiet",
+                    "--package",
+                    "acolyte-cli",
+                    "--bin",
+                    "acolyte",
+                ])
                 .status()
                 .expect("cargo starts");
             assert!(built.success(), "acolyte-cli does not build");
@@ -176,13 +184,21 @@ pub fn acolyte() -> PathBuf {
 /// The shipped speech model.
 pub fn speech_tiny() -> PathBuf {
     let path = repository().join("models/speech-tiny/model.onnx");
-    assert!(path.is_file(), "{} is part of the repository", path.display());
+    assert!(
+        path.is_file(),
+        "{} is part of the repository",
+        path.display()
+    );
     path
 }
 
 /// A sample recording of the repository.
 pub fn sample(name: &str) -> PathBuf {
     let path = repository().join("examples/samples").join(name);
-    assert!(path.is_file(), "{} is part of the repository", path.display());
+    assert!(
+        path.is_file(),
+        "{} is part of the repository",
+        path.display()
+    );
     path
 }

@@ -27,9 +27,15 @@ const HOTWORD_BOOST: f32 = 4.0;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
-    let data = PathBuf::from(arguments.next().context("usage: bench_decode DATA [OUT] [CASE...]")?);
+    let data = PathBuf::from(
+        arguments
+            .next()
+            .context("usage: bench_decode DATA [OUT] [CASE...]")?,
+    );
     let out = arguments.next().map(PathBuf::from);
-    let wanted: Vec<String> = arguments.filter_map(|case| case.into_string().ok()).collect();
+    let wanted: Vec<String> = arguments
+        .filter_map(|case| case.into_string().ok())
+        .collect();
     for case in CASES {
         if wanted.is_empty() || wanted.iter().any(|name| name == case) {
             bench(&data, out.as_deref(), case).with_context(|| case.to_owned())?;
@@ -54,7 +60,9 @@ fn bench(data: &Path, out: Option<&Path>, case: &str) -> Result<()> {
     report(case, "plain maximum", &plain, None)?;
     for (name, decoding) in decoders(data, words)? {
         let plan: Plan = decoding.plan(&tokens)?;
-        let timed = time(&scores, |utterance| Ok(plan.decode(utterance)?.best().ids()))?;
+        let timed = time(&scores, |utterance| {
+            Ok(plan.decode(utterance)?.best().ids())
+        })?;
         report(case, &name, &timed, out)?;
     }
     Ok(())
@@ -71,7 +79,10 @@ fn decoders(data: &Path, words: bool) -> Result<Vec<(String, Decoding)>> {
     }
     let hotwords = std::fs::read_to_string(data.join("hotwords.txt"))?;
     let lexicon = std::fs::read_to_string(data.join("lexicon.txt"))?;
-    let lexicon: Vec<&str> = lexicon.lines().filter_map(|line| line.split('\t').next()).collect();
+    let lexicon: Vec<&str> = lexicon
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .collect();
     let bigram = Arc::new(NgramModel::open(data.join("bigram.arpa"))?);
     for beam in BEAMS {
         let plain = || Decoding::beam(beam).n_best(5);
@@ -138,15 +149,28 @@ fn report(case: &str, decoder: &str, timed: &Timed, out: Option<&Path>) -> Resul
 /// Reads a version 1 file of little-endian f32 in C order with three axes.
 fn read_npy(path: &Path) -> Result<Array3<f32>> {
     let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    ensure!(bytes.len() > 10 && bytes.starts_with(b"\x93NUMPY\x01"), "no .npy file of version 1");
+    ensure!(
+        bytes.len() > 10 && bytes.starts_with(b"\x93NUMPY\x01"),
+        "no .npy file of version 1"
+    );
     let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let text = std::str::from_utf8(bytes.get(10..header).context("the header is cut")?)?;
-    ensure!(text.contains("'<f4'") && text.contains("'fortran_order': False"), "not f32 in C order");
+    ensure!(
+        text.contains("'<f4'") && text.contains("'fortran_order': False"),
+        "not f32 in C order"
+    );
     let shape = (text.split_once("'shape': (")).and_then(|(_, rest)| rest.split_once(')'));
-    let axes = shape.context("no shape")?.0.split(',').map(str::trim).filter(|axis| !axis.is_empty());
+    let axes = shape
+        .context("no shape")?
+        .0
+        .split(',')
+        .map(str::trim)
+        .filter(|axis| !axis.is_empty());
     let axes: Vec<usize> = axes.map(str::parse).collect::<Result<_, _>>()?;
     ensure!(axes.len() == 3, "expected three axes, found {}", axes.len());
     let values = bytes[header..].chunks_exact(4);
-    let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let values = values
+        .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect();
     Ok(Array3::from_shape_vec((axes[0], axes[1], axes[2]), values)?)
 }

@@ -43,6 +43,13 @@ pub(crate) struct Alignments {
 }
 
 impl Alignments {
+    /// No alignment, with room for `capacity` links.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            links: Vec::with_capacity(capacity),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.links.len()
     }
@@ -96,17 +103,19 @@ impl Alignments {
                 link = self.links[link as usize].previous;
             }
         }
-        // A link is made after the one before it, so that one's new place is known already.
-        let mut kept = Vec::new();
-        for (old, &link) in self.links.iter().enumerate() {
-            if moved[old] == NONE {
+        let mut kept = 0;
+        for (old, place) in (0..).zip(&mut moved) {
+            if *place == NONE {
                 continue;
             }
-            moved[old] = kept.len() as u32;
-            let previous = moved.get(link.previous as usize).copied().unwrap_or(NONE);
-            kept.push(Link { previous, ..link });
+            *place = kept;
+            self.links[kept as usize] = self.links[old];
+            kept += 1;
         }
-        self.links = kept;
+        self.links.truncate(kept as usize);
+        for link in &mut self.links {
+            link.previous = moved.get(link.previous as usize).copied().unwrap_or(NONE);
+        }
         moved
     }
 }

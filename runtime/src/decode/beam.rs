@@ -17,8 +17,8 @@
 //! or not. A new prefix is looked at only if it can beat what is in the beam already, which loses nothing.
 
 use super::align::{Alignments, Trace};
+use super::commit::room_for;
 use super::entries::{Entries, Extremes, Mass, Prefix, Traces};
-use super::commit::COMPACT_FROM;
 use super::frame::Frame;
 use super::guide::{Guide, State};
 use super::prefix::{NONE, PrefixTree};
@@ -57,7 +57,7 @@ struct Candidate {
 /// The state of a prefix beam search.
 #[derive(Debug, Clone)]
 pub(crate) struct Beam {
-    settings: BeamSettings,
+    pub(super) settings: BeamSettings,
     blank: u32,
     pub(super) guide: Option<Arc<Guide>>,
     pub(super) tree: PrefixTree,
@@ -75,6 +75,8 @@ pub(crate) struct Beam {
     ranking: Ranking,
     shortlist: Shortlist,
     pub(super) frames: u64,
+    /// The largest mass.
+    heaviest: f64,
     /// True masses are those kept times `LARGE` to the power of minus this.
     scale: u64,
     /// Tokens that every prefix begins with, up to the tree's root, and not taken yet.
@@ -94,14 +96,19 @@ impl Beam {
         settings: BeamSettings,
         guide: Option<Arc<Guide>>,
     ) -> Self {
-        let states = guide.iter().map(|guide| guide.start()).collect();
+        let room = room_for(settings.width);
+        let mut states = Vec::new();
+        if let Some(guide) = &guide {
+            states.reserve(room);
+            states.push(guide.start());
+        }
         Self {
             settings,
             blank,
             guide,
-            tree: PrefixTree::new(),
+            tree: PrefixTree::with_capacity(room),
             states,
-            alignments: Alignments::default(),
+            alignments: Alignments::with_capacity(room),
             entries: Entries::new(blank),
             candidates: Vec::new(),
             heavy: Vec::new(),
@@ -110,10 +117,11 @@ impl Beam {
             ranking: Ranking::default(),
             shortlist: Shortlist::new(vocabulary),
             frames: 0,
+            heaviest: 1.0,
             scale: 0,
             committed: Vec::new(),
             committed_end: 0,
-            compact_at: COMPACT_FROM,
+            compact_at: room,
             deepest: 0,
         }
     }
@@ -130,10 +138,10 @@ impl Beam {
             |token| self.shortlist.prob(frame, token),
         );
         self.pick(frame);
+        let mut best = carried.best;
         if !self.shortlist.picks().is_empty() {
-            self.extend(carried);
+            best = self.extend(carried);
         }
-        let best = self.best_of(carried);
         let changes = !self.candidates.is_empty() || carried.worst <= best * self.settings.least;
         if changes {
             self.choose(best);
@@ -160,24 +168,28 @@ impl Beam {
         }
     }
 
-    /// Finds the new prefixes that may get into the beam.
-    fn extend(&mut self, carried: Extremes) {
+    /// Finds the new prefixes that may get into the beam. Returns the largest mass after the frame.
+    fn extend(&mut self, carried: Extremes) -> f64 {
         let width = self.settings.width;
+        let mut best = carried.best;
         let full = self.entries.len() >= width;
         let mut bar = carried.best * self.settings.least;
         if full {
             bar = bar.max(carried.worst);
         }
         // When so many are found, the bar is raised to what the beam would keep of them.
-        let crowd = width.saturating_mul(3).max(64);
-        let heaviest = self.entries.masses.iter().map(|mass| mass.total()).fold(0.0, f64::max);
+        let mut crowd = width / 2;
         for at in 0..self.shortlist.picks().len() {
             let pick = self.shortlist.picks()[at];
             // Picks come with the farthest reach first.
-            if heaviest * pick.reach <= bar {
+            if self.heaviest * pick.reach <= bar {
                 break;
             }
-            let masses = self.entries.masses.iter().map(|mass| mass.total() * pick.reach > bar);
+            let masses = self
+                .entries
+                .masses
+                .iter()
+                .map(|mass| mass.total() * pick.reach > bar);
             select(&mut self.heavy, masses);
             for at in 0..self.heavy.len() {
                 let slot = self.heavy[at] as usize;
@@ -188,13 +200,14 @@ impl Beam {
                 }
                 let gain = match &self.guide {
                     None => 1.0,
-                    Some(guide) => match guide.factor(self.states[node as usize], pick.id) {
+                    Some(guide) => match guide.factor(&self.states[node as usize], pick.id) {
                         Some(factor) => factor,
                         None => continue,
                     },
                 };
                 let mass = handed * pick.prob * gain;
                 if mass > bar {
+                    best = if mass > best { mass } else { best };
                     self.candidates.push(Candidate {
                         mass,
                         gain,
@@ -205,23 +218,17 @@ impl Beam {
                 }
             }
             if self.candidates.len() > crowd {
-                let best = self.best_of(carried);
                 bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
-                self.candidates.retain(|candidate| candidate.mass > bar);
+                crowd = self.candidates.len() + width;
             }
         }
+        best
     }
 
     /// Whether the extension of a prefix by `token` is in the beam.
     fn is_in(&self, node: u32, token: u32) -> bool {
         let child = self.tree.child(node, token);
         child.is_some_and(|child| self.tree.node(child).slot != NONE)
-    }
-
-    /// The largest mass after the current frame.
-    fn best_of(&self, carried: Extremes) -> f64 {
-        let masses = self.candidates.iter().map(|candidate| candidate.mass);
-        masses.fold(carried.best, |best, mass| if mass > best { mass } else { best })
     }
 
     /// Where the beam's width cuts what is in it and what may get in; none where all have room.
@@ -253,7 +260,10 @@ impl Beam {
             let prefix = &self.entries.prefixes[hole as usize];
             self.tree.set_slot(prefix.node, NONE);
         }
-        let admitted = self.candidates.iter().map(|candidate| admit(candidate.mass));
+        let admitted = self
+            .candidates
+            .iter()
+            .map(|candidate| admit(candidate.mass));
         select(&mut self.heavy, admitted);
         for at in 0..self.heavy.len() {
             self.admit(self.candidates[self.heavy[at] as usize]);
@@ -268,8 +278,8 @@ impl Beam {
         let (node, new) = self.tree.child_or_new(parent, candidate.token);
         if new {
             if let Some(guide) = &self.guide {
-                let state = guide.step(self.states[parent as usize], candidate.token);
-                self.states.push(state.map_or_else(State::default, |(state, _)| state));
+                let state = guide.next(&self.states[parent as usize], candidate.token);
+                self.states.push(state);
             }
             self.deepest = self.deepest.max(self.tree.node(node).depth);
         }
@@ -309,13 +319,14 @@ impl Beam {
     }
 
     /// Scales all masses up where the best has become small, by a power of two.
-    fn rescale(&mut self, mut best: f64) {
-        while 0.0 < best && best < SMALL {
+    fn rescale(&mut self, best: f64) {
+        self.heaviest = best;
+        while 0.0 < self.heaviest && self.heaviest < SMALL {
             for mass in &mut self.entries.masses {
                 mass.blank *= LARGE;
                 mass.label *= LARGE;
             }
-            best *= LARGE;
+            self.heaviest *= LARGE;
             self.scale += 1;
         }
     }

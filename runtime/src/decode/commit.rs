@@ -9,8 +9,10 @@ use super::beam::Beam;
 use super::prefix::{NONE, ROOT};
 use crate::transcript::{FrameSpan, TokenSpan};
 
-/// Tree nodes and alignment links that are kept before dead ones are first looked for.
-pub(super) const COMPACT_FROM: usize = 2048;
+/// Tree nodes and alignment links that a search of a width makes before dead ones are first looked for.
+pub(super) fn room_for(width: usize) -> usize {
+    width.saturating_mul(64).clamp(1 << 10, 1 << 16)
+}
 
 /// Tokens by which the prefixes in the beam may differ; older differences are decided for the best prefix.
 pub(super) const MOST_TENTATIVE: u32 = 512;
@@ -60,9 +62,10 @@ impl Beam {
         }
         let moved = (self.tree).compact(root, self.entries.prefixes.iter().map(|p| p.node));
         if !self.states.is_empty() {
-            let states = moved.iter().zip(&self.states);
-            let kept = states.filter(|(moved, _)| **moved != NONE);
-            self.states = kept.map(|(_, state)| *state).collect();
+            for (old, &new) in moved.iter().enumerate().filter(|(_, new)| **new != NONE) {
+                self.states[new as usize] = self.states[old];
+            }
+            self.states.truncate(self.tree.len());
         }
         let place = |old: u32, moved: &[u32]| moved.get(old as usize).copied().unwrap_or(NONE);
         self.deepest = 0;
@@ -82,7 +85,7 @@ impl Beam {
             traces.label_link = place(traces.label_link, &moved);
         }
         let alive = self.tree.len().max(self.alignments.len());
-        self.compact_at = COMPACT_FROM.max(4 * alive);
+        self.compact_at = room_for(self.settings.width).max(4 * alive);
     }
 
     /// Appends the tokens down to `root` to the committed ones, aligned as the best prefix has them.

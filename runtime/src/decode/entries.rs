@@ -237,7 +237,11 @@ impl Entries {
     }
 
     /// Drops the prefixes that `stays` does not keep.
-    pub fn retain(&mut self, tree: &mut PrefixTree, mut stays: impl FnMut(&PrefixTree, u32) -> bool) {
+    pub fn retain(
+        &mut self,
+        tree: &mut PrefixTree,
+        mut stays: impl FnMut(&PrefixTree, u32) -> bool,
+    ) {
         for slot in (0..self.len()).rev() {
             let node = self.prefixes[slot].node;
             if !stays(tree, node) {

@@ -9,6 +9,7 @@ use super::hotwords::{BOUNDARY, Hotwords};
 use super::ngram::{NgramModel, NgramState, WordId};
 use super::words::{WordState, Words};
 use crate::Tokens;
+use crate::spec::WordMark;
 use std::sync::Arc;
 
 /// A language model whose words are the tokens' pieces.
@@ -47,6 +48,19 @@ pub(crate) struct Guide {
     /// Where a whole text is prescribed: the tokens that it may be made of.
     useful: Option<Vec<u32>>,
     spaced: bool,
+    /// Where hotwords are all there is: what each token does in each of their states. `[states, V]`
+    table: Option<Vec<Move>>,
+}
+
+/// The most entries of a table: 6 MB.
+const MOST_MOVES: usize = 1 << 19;
+
+/// What a token does within a word.
+#[derive(Debug, Clone, Copy)]
+struct Move {
+    hotwords: u32,
+    factor: f32,
+    place: Place,
 }
 
 /// Where a text stands with respect to words.
@@ -60,14 +74,29 @@ enum Place {
     Between,
 }
 
-/// What a guide must know of a text to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// What a guide must know of a text to go on: one per prefix, so kept small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct State {
-    place: Place,
-    rules: RuleState,
-    words: Option<WordState>,
-    pieces: NgramState,
+    /// The word under way.
+    spelling: u64,
+    /// The language model's context, be it of words or of pieces.
+    context: NgramState,
     hotwords: u32,
+    rules: RuleState,
+    place: Place,
+}
+
+impl State {
+    fn words(&self) -> WordState {
+        WordState {
+            spelling: self.spelling,
+            context: self.context,
+        }
+    }
+
+    fn set_words(&mut self, words: WordState) {
+        (self.spelling, self.context) = (words.spelling, words.context);
+    }
 }
 
 impl Guide {
@@ -105,24 +134,32 @@ impl Guide {
             let useful = all.filter(|(id, piece)| *id != tokens.blank() && piece.allowed);
             useful.map(|(id, _)| id).collect()
         });
-        Self {
+        let mut guide = Self {
             pieces,
             useful,
-            spaced: *tokens.word_mark() != crate::spec::WordMark::None,
+            spaced: *tokens.word_mark() != WordMark::None,
             parts,
-        }
+            table: None,
+        };
+        guide.tabulate();
+        guide
     }
 
     /// The state before any text.
     pub fn start(&self) -> State {
         let parts = &self.parts;
-        State {
-            place: Place::Beginning,
+        let mut state = State {
             rules: (parts.rules.as_ref()).map_or_else(RuleState::default, Rules::start),
-            words: parts.words.as_ref().map(Words::start),
-            pieces: (parts.pieces.as_ref()).map_or_else(NgramState::default, |p| p.model.start()),
             hotwords: parts.hotwords.as_ref().map_or(0, Hotwords::start),
+            ..State::default()
+        };
+        if let Some(words) = &parts.words {
+            state.set_words(words.start());
         }
+        if let Some(pieces) = &parts.pieces {
+            state.context = pieces.model.start();
+        }
+        state
     }
 
     /// Where a whole text is prescribed, the tokens that it may be made of.
@@ -144,9 +181,9 @@ impl Guide {
         let mut gain = 0.0;
         if piece.ends_word && state.place == Place::InWord {
             state.place = Place::Between;
-            if let (Some(words), Some(word)) = (&self.parts.words, state.words) {
-                let (word, gained) = words.close(word)?;
-                state.words = Some(word);
+            if let Some(words) = &self.parts.words {
+                let (word, gained) = words.close(state.words())?;
+                state.set_words(word);
                 gain += gained;
             }
             gain += self.read_hotwords(&mut state, &[BOUNDARY]);
@@ -158,25 +195,93 @@ impl Guide {
                 }
                 state.rules = rules.step(state.rules, &piece.text)?;
             }
-            if let (Some(words), Some(word)) = (&self.parts.words, state.words) {
-                let (word, gained) = words.spell(word, piece.text.as_bytes())?;
-                state.words = Some(word);
+            if let Some(words) = &self.parts.words {
+                let (word, gained) = words.spell(state.words(), piece.text.as_bytes())?;
+                state.set_words(word);
                 gain += gained;
             }
             gain += self.read_hotwords(&mut state, piece.text.as_bytes());
             state.place = Place::InWord;
         }
         if let Some(pieces) = &self.parts.pieces {
-            let (log_prob, next) = pieces.model.score(state.pieces, pieces.ids[token as usize]);
-            state.pieces = next;
+            let (log_prob, next) = pieces
+                .model
+                .score(state.context, pieces.ids[token as usize]);
+            state.context = next;
             gain += pieces.weight * f64::from(log_prob);
         }
         Some((state, gain))
     }
 
     /// What one token more multiplies a hypothesis by; none where it is not allowed.
-    pub fn factor(&self, state: State, token: u32) -> Option<f64> {
-        self.step(state, token).map(|(_, gain)| gain.exp())
+    #[inline]
+    pub fn factor(&self, state: &State, token: u32) -> Option<f64> {
+        if let Some(entry) = self.tabulated(state, token) {
+            return Some(f64::from(entry.factor));
+        }
+        self.step(*state, token).map(|(_, gain)| gain.exp())
+    }
+
+    /// The state after one token more, which must be allowed.
+    pub fn next(&self, state: &State, token: u32) -> State {
+        if let Some(entry) = self.tabulated(state, token) {
+            return State {
+                hotwords: entry.hotwords,
+                place: entry.place,
+                ..*state
+            };
+        }
+        self.step(*state, token).map_or(*state, |(next, _)| next)
+    }
+
+    #[inline]
+    fn tabulated(&self, state: &State, token: u32) -> Option<&Move> {
+        let table = self
+            .table
+            .as_ref()
+            .filter(|_| state.place == Place::InWord)?;
+        table.get(state.hotwords as usize * self.pieces.len() + token as usize)
+    }
+
+    /// Where hotwords are all there is: writes down all that can happen within a word, if that is a table of
+    /// reasonable size, and with it the exact bounds.
+    fn tabulate(&mut self) {
+        let Some(hotwords) = &self.parts.hotwords else {
+            return;
+        };
+        let alone =
+            self.parts.rules.is_none() && self.parts.words.is_none() && self.parts.pieces.is_none();
+        let states = hotwords.states() as u32;
+        if !alone || (states as usize).saturating_mul(self.pieces.len()) > MOST_MOVES {
+            return;
+        }
+        let mut table = Vec::with_capacity(states as usize * self.pieces.len());
+        let mut bounds = vec![1.0f64; self.pieces.len()];
+        for hotwords in 0..states {
+            for (token, bound) in (0u32..).zip(&mut bounds) {
+                let from = |place| {
+                    let state = State {
+                        place,
+                        hotwords,
+                        ..self.start()
+                    };
+                    let (next, gain) = self.step(state, token).unwrap_or((state, 0.0));
+                    (next, gain.exp())
+                };
+                let (next, factor) = from(Place::InWord);
+                *bound = bound.max(factor).max(from(Place::Between).1);
+                table.push(Move {
+                    hotwords: next.hotwords,
+                    factor: factor as f32,
+                    place: next.place,
+                });
+            }
+        }
+        // Factors are rounded in the table, and no bound may be too low.
+        for (piece, bound) in self.pieces.iter_mut().zip(bounds) {
+            piece.bound = bound * (1.0 + f64::from(f32::EPSILON));
+        }
+        self.table = Some(table);
     }
 
     fn read_hotwords(&self, state: &mut State, text: &[u8]) -> f64 {
@@ -198,7 +303,8 @@ impl Guide {
             return None;
         }
         let in_word = state.place == Place::InWord;
-        if let (Some(words), Some(mut word)) = (&self.parts.words, state.words) {
+        if let Some(words) = &self.parts.words {
+            let mut word = state.words();
             if in_word {
                 let (closed, gained) = words.close(word)?;
                 word = closed;
@@ -207,7 +313,7 @@ impl Guide {
             gain += words.finish(word);
         }
         if let Some(pieces) = &self.parts.pieces {
-            gain += pieces.weight * f64::from(pieces.model.end(state.pieces));
+            gain += pieces.weight * f64::from(pieces.model.end(state.context));
         }
         if let Some(hotwords) = &self.parts.hotwords {
             gain += hotwords.finish(state.hotwords, in_word && self.spaced);

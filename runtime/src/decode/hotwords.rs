@@ -158,6 +158,11 @@ impl Hotwords {
         }
     }
 
+    /// The number of states.
+    pub fn states(&self) -> usize {
+        self.trie.len()
+    }
+
     /// The state before any text.
     pub fn start(&self) -> u32 {
         if self.spaced {

@@ -120,7 +120,9 @@ impl DecodingFile {
 /// Fails with [`ErrorKind::Io`], with [`ErrorKind::Limit`] above 256 MiB, and with [`ErrorKind::Malformed`] where the file is not UTF-8
 /// or holds no entry.
 pub fn read_list(path: &Path) -> Result<Vec<String>> {
-    let size = std::fs::metadata(path).map_err(|error| Error::io(path, error))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| Error::io(path, error))?
+        .len();
     if size > MOST_BYTES {
         let message = format!("the list has {size} bytes; at most {MOST_BYTES} are read");
         return Err(Error::new(ErrorKind::Limit, message).with_path(path));
@@ -144,11 +146,17 @@ fn parse_list(bytes: &[u8]) -> Result<Vec<String>> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+            let line = 1 + bytes[..error.valid_up_to()]
+                .iter()
+                .filter(|&&b| b == b'\n')
+                .count();
             return malformed(format!("line {line} is not UTF-8; save the list as UTF-8"));
         }
     };
-    let entries = text.lines().map(str::trim).filter(|entry| !entry.is_empty());
+    let entries = text
+        .lines()
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty());
     let entries: Vec<String> = entries.map(str::to_owned).collect();
     if entries.is_empty() {
         return malformed("the list has no entries; write one a line".into());
@@ -177,8 +185,14 @@ mod tests {
     fn lists_are_lines() {
         let list = parse_list("\u{feff}one\r\n\n  two words \nthree\t2.5".as_bytes()).unwrap();
         assert_eq!(list, ["one", "two words", "three\t2.5"]);
-        assert_eq!(parse_hotword(&list[2], 4.0).unwrap(), Hotword::new("three", 2.5));
-        assert_eq!(parse_hotword(&list[0], 4.0).unwrap(), Hotword::new("one", 4.0));
+        assert_eq!(
+            parse_hotword(&list[2], 4.0).unwrap(),
+            Hotword::new("three", 2.5)
+        );
+        assert_eq!(
+            parse_hotword(&list[0], 4.0).unwrap(),
+            Hotword::new("one", 4.0)
+        );
         for (bytes, message) in [(&b"a\n\xff"[..], "line 2"), (b" \n", "no entries")] {
             let error = parse_list(bytes).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Malformed);
@@ -191,11 +205,15 @@ mod tests {
     #[test]
     fn files_become_settings() {
         let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("words.txt", "a\t a\nab\n");
         write("hot.txt", "ab\t3\n");
         write("phrases.txt", "a b\n");
-        write("lm.arpa", "\\data\\\nngram 1=1\n\\1-grams:\n-1 ab\n\\end\\\n");
+        write(
+            "lm.arpa",
+            "\\data\\\nngram 1=1\n\\1-grams:\n-1 ab\n\\end\\\n",
+        );
         let text = r#"{"lm": "lm.arpa", "lexicon": "words.txt", "lexicon-open": 2, "hotwords": "hot.txt",
             "phrases": "phrases.txt", "pattern": "A A", "alphabet": "ab", "reject": -8, "nbest": 3}"#;
         let file: DecodingFile = serde_json::from_str(text).unwrap();

@@ -37,6 +37,8 @@ pub use config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, Search};
 pub use constraint::Constraint;
 pub use decoder::{Decoder, Partial};
 pub use hotwords::Hotword;
-pub use lists::{DEFAULT_BEAM, DEFAULT_BOOST, DEFAULT_LM_WEIGHT, DecodingFile, read_hotwords, read_list};
+pub use lists::{
+    DEFAULT_BEAM, DEFAULT_BOOST, DEFAULT_LM_WEIGHT, DecodingFile, read_hotwords, read_list,
+};
 pub use ngram::{MAX_ORDER, NgramModel, NgramState, SentenceScore, WordId};
 pub use plan::Plan;

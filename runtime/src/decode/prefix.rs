@@ -23,7 +23,7 @@ pub(crate) struct Node {
 }
 
 /// Places of the table at the start; a power of two.
-const FIRST_PLACES: usize = 1024;
+const FIRST_PLACES: usize = 2048;
 
 #[derive(Debug, Clone)]
 pub(crate) struct PrefixTree {
@@ -34,16 +34,18 @@ pub(crate) struct PrefixTree {
 }
 
 impl PrefixTree {
-    /// The tree of the empty sequence, which stands in slot 0.
-    pub fn new() -> Self {
+    /// The tree of the empty sequence, which stands in slot 0, with room for `capacity` nodes.
+    pub fn with_capacity(capacity: usize) -> Self {
         let root = Node {
             parent: NONE,
             token: NONE,
             slot: 0,
             depth: 0,
         };
+        let mut nodes = Vec::with_capacity(capacity);
+        nodes.push(root);
         Self {
-            nodes: vec![root],
+            nodes,
             places: vec![NONE; FIRST_PLACES],
         }
     }
@@ -163,21 +165,22 @@ impl PrefixTree {
             }
         }
         let base = self.node(root).depth;
-        let mut kept = Vec::new();
-        for (old, &node) in self.nodes.iter().enumerate() {
-            if moved[old] == NONE {
+        let mut kept = 0;
+        for (old, place) in (0..).zip(&mut moved) {
+            if *place == NONE {
                 continue;
             }
-            let new = kept.len() as u32;
-            moved[old] = new;
-            let parent = moved.get(node.parent as usize).copied().unwrap_or(NONE);
-            kept.push(Node {
-                parent: if new == ROOT { NONE } else { parent },
-                depth: node.depth - base,
-                ..node
-            });
+            *place = kept;
+            let mut node = self.nodes[old];
+            node.depth -= base;
+            self.nodes[kept as usize] = node;
+            kept += 1;
         }
-        self.nodes = kept;
+        self.nodes.truncate(kept as usize);
+        for node in &mut self.nodes {
+            node.parent = moved.get(node.parent as usize).copied().unwrap_or(NONE);
+        }
+        self.nodes[ROOT as usize].parent = NONE;
         self.places.fill(NONE);
         self.fill_places();
         moved
@@ -190,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_sequence_has_one_node() {
-        let mut tree = PrefixTree::new();
+        let mut tree = PrefixTree::with_capacity(0);
         let a = tree.child_or_new(ROOT, 1).0;
         let ab = tree.child_or_new(a, 2).0;
         let b = tree.child_or_new(ROOT, 2).0;
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn compaction_keeps_the_living_and_their_ancestors() {
-        let mut tree = PrefixTree::new();
+        let mut tree = PrefixTree::with_capacity(0);
         let a = tree.child_or_new(ROOT, 1).0;
         let dead = tree.child_or_new(ROOT, 2).0;
         let ab = tree.child_or_new(a, 2).0;

@@ -53,8 +53,11 @@ impl Ranking {
             holder += 1;
         }
         self.tied.clear();
-        self.tied.extend(self.keys.iter().filter(|&&key| bucket(key) == holder));
-        let (larger, found, _) = self.tied.select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));
+        self.tied
+            .extend(self.keys.iter().filter(|&&key| bucket(key) == holder));
+        let (larger, found, _) = self
+            .tied
+            .select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));
         let above = before + larger.iter().filter(|&key| key > found).count();
         Some(Cut {
             mass: f64::from_bits(*found),

@@ -6,7 +6,6 @@
 //! word in the model when it ends.
 
 use super::ngram::{EMPTY_WORD, NgramModel, NgramState, WordId, hash};
-use super::prefix::NONE;
 use super::trie::{ByteTrie, START};
 use crate::{Error, ErrorKind, Result, Tokens};
 use std::collections::BTreeSet;
@@ -42,13 +41,15 @@ struct Lexicon {
 }
 
 /// A word under way and the words before it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct WordState {
-    /// The lexicon's node, [`NONE`] for a word outside it.
-    node: u32,
-    hash: u64,
-    context: NgramState,
+    /// With a lexicon the node, [`OUTSIDE`] for a word outside it; else the hash of the letters.
+    pub spelling: u64,
+    pub context: NgramState,
 }
+
+/// The spelling of a word outside the lexicon.
+const OUTSIDE: u64 = u64::MAX;
 
 /// Words and what they may cost outside them.
 pub(crate) struct LexiconWords<'a> {
@@ -81,49 +82,48 @@ impl Words {
     /// The state at the beginning of a text.
     pub fn start(&self) -> WordState {
         let context = (self.model.as_ref()).map_or(NgramState::default(), |lm| lm.model.start());
-        WordState {
-            node: START,
-            hash: EMPTY_WORD,
-            context,
-        }
+        self.before_word(context)
+    }
+
+    fn before_word(&self, context: NgramState) -> WordState {
+        let spelling = if self.lexicon.is_some() {
+            u64::from(START)
+        } else {
+            EMPTY_WORD
+        };
+        WordState { spelling, context }
     }
 
     /// The state after `text`, letters of the word under way, and what they gain; none where the lexicon forbids them.
     pub fn spell(&self, state: WordState, text: &[u8]) -> Option<(WordState, f64)> {
-        let mut next = state;
-        if self.model.is_some() && self.lexicon.is_none() {
-            next.hash = hash(state.hash, text);
-        }
         let Some(lexicon) = &self.lexicon else {
-            return Some((next, 0.0));
+            let spelling = match &self.model {
+                Some(_) => hash(state.spelling, text),
+                None => state.spelling,
+            };
+            return Some((WordState { spelling, ..state }, 0.0));
         };
-        if state.node == NONE {
-            return Some((next, 0.0));
+        if state.spelling == OUTSIDE {
+            return Some((state, 0.0));
         }
-        match lexicon.trie.walk(state.node, text) {
-            Some(node) => {
-                next.node = node;
-                Some((next, lexicon.ahead(node) - lexicon.ahead(state.node)))
-            }
-            None => {
-                next.node = NONE;
-                Some((next, -lexicon.penalty? - lexicon.ahead(state.node)))
-            }
-        }
+        let node = state.spelling as u32;
+        let (spelling, gain) = match lexicon.trie.walk(node, text) {
+            Some(next) => (u64::from(next), lexicon.ahead(next) - lexicon.ahead(node)),
+            None => (OUTSIDE, -lexicon.penalty? - lexicon.ahead(node)),
+        };
+        Some((WordState { spelling, ..state }, gain))
     }
 
     /// The state after the word under way has ended, and what it gains; none where it is no word of the lexicon.
     pub fn close(&self, state: WordState) -> Option<(WordState, f64)> {
         let mut gain = self.bonus;
         let word = match &self.lexicon {
-            None => self
-                .model
-                .as_ref()
-                .and_then(|lm| lm.model.word_by_hash(state.hash)),
-            Some(_) if state.node == NONE => None,
+            None => (self.model.as_ref()).and_then(|lm| lm.model.word_by_hash(state.spelling)),
+            Some(_) if state.spelling == OUTSIDE => None,
             Some(lexicon) => {
-                gain -= lexicon.ahead(state.node);
-                match lexicon.trie.key(state.node) {
+                let node = state.spelling as u32;
+                gain -= lexicon.ahead(node);
+                match lexicon.trie.key(node) {
                     Some(key) => lexicon.ids[key as usize],
                     None => {
                         gain -= lexicon.penalty?;
@@ -132,17 +132,13 @@ impl Words {
                 }
             }
         };
-        let mut next = WordState {
-            node: START,
-            hash: EMPTY_WORD,
-            ..state
-        };
+        let mut context = state.context;
         if let Some(WordModel { model, weight }) = &self.model {
-            let (log_prob, context) = model.score(state.context, word);
+            let (log_prob, next) = model.score(context, word);
             gain += weight * f64::from(log_prob);
-            next.context = context;
+            context = next;
         }
-        Some((next, gain))
+        Some((self.before_word(context), gain))
     }
 
     /// What the end of the text gains, once the last word has been closed.

@@ -113,7 +113,13 @@ impl Library {
                     ort::LoadDynamicError::MissingApi { .. } => {
                         "a library, but not ONNX Runtime: it has no OrtGetApiBase".to_owned()
                     }
-                    _ => format!("not a library that can be loaded here: {e}"),
+                    ort::LoadDynamicError::Dlopen { error, .. } => {
+                        // The loader's own words ("invalid ELF header") are the cause below ort's.
+                        let cause = std::error::Error::source(error);
+                        let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+                        format!("not a library that can be loaded here: {cause}")
+                    }
+                    _ => e.to_string(),
                 };
                 refused(&path, message).with_source(e)
             })

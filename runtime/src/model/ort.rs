@@ -402,6 +402,7 @@ fn nodes(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "load-dynamic")]
 mod tests {
     use super::*;
     use crate::model::Sequence;

@@ -420,7 +420,7 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "onnx")]
+    #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
     #[test]
     fn sixteen_threads_read_the_same_from_an_onnx_file() {
         let library = Library::find().unwrap();
@@ -445,7 +445,7 @@ mod tests {
         });
     }
 
-    #[cfg(feature = "onnx")]
+    #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
     #[test]
     fn an_onnx_oracle_teacher_is_refused_before_it_is_loaded() {
         let spec = ModelSpec {

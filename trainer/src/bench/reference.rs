@@ -124,9 +124,7 @@ impl Reference {
         let norm = global_norm(gradients.iter().copied());
         let scale = (1.0 / norm.max(f32::MIN_POSITIVE)).min(1.0);
         self.adam.begin();
-        for ((name, gradient), moments) in
-            self.names.iter().zip(gradients).zip(&mut self.moments)
-        {
+        for ((name, gradient), moments) in self.names.iter().zip(gradients).zip(&mut self.moments) {
             let weights = self.store.get_mut(name)?;
             self.adam
                 .update(weights, gradient, moments, 1e-3, scale, true);
@@ -138,7 +136,12 @@ impl Reference {
 fn linear(net: &mut Net, name: &str, x: Value, inputs: usize, outputs: usize) -> Result<Value> {
     let init = Init::Linear { fan_in: inputs };
     let weight = net.parameter(&format!("{name}.weight"), &[inputs, outputs], init, true)?;
-    let bias = net.parameter(&format!("{name}.bias"), &[outputs], Init::Constant(0.0), false)?;
+    let bias = net.parameter(
+        &format!("{name}.bias"),
+        &[outputs],
+        Init::Constant(0.0),
+        false,
+    )?;
     net.graph.linear(x, weight, bias)
 }
 

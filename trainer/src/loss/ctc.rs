@@ -31,7 +31,7 @@ pub fn frames_needed(targets: &[u32]) -> usize {
 /// The loss in nats of `targets` under logits `[T, V]`; the logits are replaced by the loss's gradient.
 ///
 /// An infeasible target (more symbols than frames, or a symbol outside the vocabulary) gives infinity and a zero
-/// gradient; so does an empty `[0, V]` unless the target is empty too.
+/// gradient; so does an empty `[0, V]` unless the target is empty too. Logits that are NaN or infinite give a NaN.
 pub fn ctc(
     logits: &mut [f32],
     vocabulary: usize,
@@ -47,6 +47,11 @@ pub fn ctc(
     }
     if frames == 0 {
         return 0.0;
+    }
+    // The polynomials below would turn a NaN into a number, and a diverged network into an infeasible target.
+    if logits.iter().any(|v| v.is_nan() || *v == f32::INFINITY) {
+        logits.fill(0.0);
+        return f32::NAN;
     }
     let states = 2 * targets.len() + 1;
     prepare(scratch, targets, blank, states, frames);
@@ -320,6 +325,10 @@ mod tests {
             loss(&[0.0; 6], 3, &[7], 0),
             f32::INFINITY,
             "outside the vocabulary"
+        );
+        assert!(
+            loss(&[0.0, f32::NAN, 0.0], 3, &[1], 0).is_nan(),
+            "not an infeasible target"
         );
         let three = loss(&[0.0; 9], 3, &[1, 1], 0);
         assert!((three - 27.0f32.ln()).abs() < 1e-6, "one path of 27");

@@ -1,9 +1,9 @@
 //! Greedy error rates of a student on development sets, by the runtime's own decoder and metrics.
 
-use acolyte::metrics::{ErrorCounts, char_errors, word_errors};
 use super::pack::Row;
 use super::step::EvaluationStep;
 use crate::Result;
+use acolyte::metrics::{ErrorCounts, char_errors, word_errors};
 use acolyte::{Decoding, LogProbs, Tokens};
 use serde::Serialize;
 use std::sync::Arc;

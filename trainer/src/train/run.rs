@@ -340,9 +340,7 @@ impl<'a> Run<'a> {
             sums.last_bad = names.join(", ");
             let text = format!(
                 "step {}: loss {} and gradient norm {norm} are not both finite, in the batch of {}",
-                self.position.step,
-                outcome.loss,
-                sums.last_bad
+                self.position.step, outcome.loss, sums.last_bad
             );
             if sums.bad_in_a_row >= MOST_BAD_STEPS {
                 return Err(Error::new(

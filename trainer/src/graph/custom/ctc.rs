@@ -118,7 +118,8 @@ fn compute(context: &ComputeContext, blank: usize) -> ort::Result<()> {
     let mut sum = 0.0f64;
     for ((out, job), &weight) in losses.iter_mut().zip(&jobs).zip(weights) {
         *out = job.loss;
-        if job.loss.is_finite() {
+        // An infeasible target is left out; a NaN must show.
+        if !job.loss.is_infinite() {
             sum += f64::from(job.loss) * f64::from(weight);
         }
     }

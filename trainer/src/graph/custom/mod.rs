@@ -15,21 +15,18 @@ use crate::Result;
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::{float, int, ints};
 use ort::operator::OperatorDomain;
-use std::sync::Arc;
 
 /// The operator domain of ours.
 pub const DOMAIN: &str = "acolyte";
 
 /// All our operators, to be registered with a session that runs a training graph.
-pub(crate) fn domain() -> Result<Arc<OperatorDomain>> {
-    Ok(Arc::new(
-        OperatorDomain::new(DOMAIN)?
-            .add(batch_norm::Forward)?
-            .add(batch_norm::Backward)?
-            .add(ctc::CtcLoss)?
-            .add(depthwise::WeightGrad)?
-            .add(dropout::DropoutMask)?,
-    ))
+pub(crate) fn domain() -> Result<OperatorDomain> {
+    Ok(OperatorDomain::new(DOMAIN)?
+        .add(batch_norm::Forward)?
+        .add(batch_norm::Backward)?
+        .add(ctc::CtcLoss)?
+        .add(depthwise::WeightGrad)?
+        .add(dropout::DropoutMask)?)
 }
 
 /// The ONNX name of one of our operators.
