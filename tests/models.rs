@@ -74,7 +74,8 @@ fn a_model_cut_anywhere_is_refused() {
 
 #[test]
 fn a_spec_that_contradicts_its_graph_is_refused() {
-    let cases: [(&str, fn(&mut ModelSpec)); 7] = [
+    type Change = fn(&mut ModelSpec);
+    let cases: [(&str, Change); 7] = [
         ("too few tokens", |spec| {
             spec.tokens.pieces.pop();
         }),
@@ -117,7 +118,7 @@ fn the_shipped_model_streams_and_stays_small() {
     let file = ModelFile::open(speech_tiny()).unwrap();
     let spec = file.spec();
     let streaming = spec.streaming.as_ref().unwrap();
-    assert!(streaming.chunk_frames % spec.stride == 0 && !streaming.state.is_empty());
+    assert!(streaming.chunk_frames.is_multiple_of(spec.stride) && !streaming.state.is_empty());
     assert!(file.bytes().len() <= 10_000_000);
     assert_eq!(spec.role, Role::Student);
 }
