@@ -5,7 +5,7 @@
 //! DATA holds `NAME.npy` (`[N, T, V]` log-probs) and `NAME.labels.json`; one JSON line per case and decoder goes to
 //! standard output, one file of ids, `OUT/CASE.DECODER.json`, to the folder OUT. Each utterance is decoded alone on one thread.
 
-use acolyte::decode::{Decoding, NgramModel, Plan};
+use acolyte::decode::{Decoding, NgramModel, OpenVocabulary, Plan};
 use acolyte::{LogProbs, Tokens};
 use anyhow::{Context, Result, ensure};
 use ndarray::{Array3, Axis};
@@ -88,10 +88,15 @@ fn decoders(data: &Path, words: bool) -> Result<Vec<(String, Decoding)>> {
         let plain = || Decoding::beam(beam).n_best(5);
         let hot = plain().hotwords(hotwords.lines().map(|line| (line, HOTWORD_BOOST)));
         decoders.push((format!("beam{beam}+100hotwords"), hot));
-        let bigram = plain().lm(Arc::clone(&bigram), 0.5).word_bonus(1.0);
-        decoders.push((format!("beam{beam}+2gram"), bigram.clone()));
-        let lexicon = bigram.lexicon(lexicon.iter().copied());
-        decoders.push((format!("beam{beam}+lexicon+2gram"), lexicon));
+        // The peers' weights: pyctcdecode's is on natural logarithms, flashlight's on logarithms of base 10.
+        let scored = |weight| plain().lm(Arc::clone(&bigram), weight).word_bonus(1.0);
+        let mut open = scored(0.5).lexicon(lexicon.iter().copied());
+        if let Some(lexicon) = &mut open.lexicon {
+            lexicon.open = Some(OpenVocabulary::default());
+        }
+        decoders.push((format!("beam{beam}+open+2gram"), open));
+        let closed = scored(0.5 / std::f32::consts::LN_10).lexicon(lexicon.iter().copied());
+        decoders.push((format!("beam{beam}+lexicon+2gram"), closed));
     }
     Ok(decoders)
 }

@@ -185,6 +185,10 @@ impl Beam {
             if self.heaviest * pick.reach <= bar {
                 break;
             }
+            if self.candidates.len() > crowd {
+                bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
+                crowd = self.candidates.len() + width;
+            }
             let masses = self
                 .entries
                 .masses
@@ -216,10 +220,6 @@ impl Beam {
                         prob: pick.prob as f32,
                     });
                 }
-            }
-            if self.candidates.len() > crowd {
-                bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
-                crowd = self.candidates.len() + width;
             }
         }
         best

@@ -11,7 +11,7 @@ use crate::transcript::{FrameSpan, TokenSpan};
 
 /// Tree nodes and alignment links that a search of a width makes before dead ones are first looked for.
 pub(super) fn room_for(width: usize) -> usize {
-    width.saturating_mul(64).clamp(1 << 10, 1 << 16)
+    width.saturating_mul(128).clamp(1 << 10, 1 << 16)
 }
 
 /// Tokens by which the prefixes in the beam may differ; older differences are decided for the best prefix.

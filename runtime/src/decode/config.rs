@@ -94,8 +94,27 @@ pub enum LmUnit {
 pub struct Lexicon {
     /// The words, as the model writes them.
     pub words: Vec<String>,
-    /// What a word outside the list costs, in nats; without it there is none.
-    pub open: Option<f32>,
+    /// What a word outside the list costs; without it there is none.
+    pub open: Option<OpenVocabulary>,
+}
+
+/// What a word outside a lexicon costs: something once, and something for every letter that no word of
+/// the lexicon goes on with, so that several words are not taken for one long unknown one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OpenVocabulary {
+    /// Once per word, in nats.
+    pub per_word: f32,
+    /// For every letter from the first that leaves the lexicon, in nats.
+    pub per_letter: f32,
+}
+
+impl Default for OpenVocabulary {
+    fn default() -> Self {
+        Self {
+            per_word: 5.0,
+            per_letter: 1.0,
+        }
+    }
 }
 
 impl Default for Decoding {
@@ -235,6 +254,7 @@ impl Decoding {
     /// Fails with [`ErrorKind::InvalidArgument`] where a number is out of its range.
     pub(super) fn check(&self) -> Result<()> {
         let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
+        let in_range = |cost: f32| (0.0..=1e4).contains(&cost);
         if self.n_best == 0 {
             return refuse("n-best is 0; at least 1 reading is always returned");
         }
@@ -256,8 +276,8 @@ impl Decoding {
         {
             return refuse("the language model's weight must be from 0 to 100");
         }
-        if let Some(penalty) = self.lexicon.as_ref().and_then(|lexicon| lexicon.open)
-            && !(0.0..=1e4).contains(&penalty)
+        if let Some(open) = self.lexicon.as_ref().and_then(|lexicon| lexicon.open)
+            && !(in_range(open.per_word) && in_range(open.per_letter))
         {
             return refuse("what a word outside the lexicon costs must be from 0 to 10,000 nats");
         }

@@ -142,11 +142,19 @@ proptest! {
             let expected = truth[&reading.ids()] + guidance(&decoding, &reading.text);
             prop_assert!((reading.score - expected).abs() < 1e-4, "{:?}", reading.text);
         }
-        decoding.lexicon.as_mut().unwrap().open = Some(1.25);
+        let (per_word, per_letter) = (1.25, 0.5);
+        decoding.lexicon.as_mut().unwrap().open = Some(OpenVocabulary { per_word, per_letter });
         for reading in decode(&decoding, &tokens, &logits).iter() {
-            let outside = reading.words.iter().filter(|w| !["a", "ab", "bba"].contains(&w.text.as_str()));
-            let expected = truth[&reading.ids()] + guidance(&decoding, &reading.text)
-                - 1.25 * outside.count() as f64;
+            let cost = |word: &str| {
+                let known = (0..=word.len()).rev().find(|&n| {
+                    ["a", "ab", "bba"].iter().any(|entry| entry.starts_with(&word[..n]))
+                });
+                let beyond = word.len() - known.unwrap();
+                if ["a", "ab", "bba"].contains(&word) { 0.0 } else { 1.25 + 0.5 * beyond as f64 }
+            };
+            let outside: f64 = reading.words.iter().map(|word| cost(&word.text)).sum();
+            let expected =
+                truth[&reading.ids()] + guidance(&decoding, &reading.text) - outside;
             prop_assert!((reading.score - expected).abs() < 1e-4, "{:?}", reading.text);
         }
     }
@@ -339,7 +347,11 @@ fn bad_settings_are_refused() {
         Decoding::default().search(Search::Beam(beam))
     };
     let mut open = Decoding::beam(4).lexicon(["a"]);
-    open.lexicon.as_mut().unwrap().open = Some(f32::NAN);
+    let per_letter = f32::NAN;
+    open.lexicon.as_mut().unwrap().open = Some(OpenVocabulary {
+        per_letter,
+        ..Default::default()
+    });
     for (decoding, message) in [
         (Decoding::beam(0), "width"),
         (cut(-1.0, 1.0, 1), "score cut"),

@@ -3,7 +3,7 @@
 //! Lists are UTF-8, one entry a line; empty lines, spaces around entries and a byte-order mark are ignored. A hotword may have
 //! a tab and its boost after it; of a lexicon only what stands before a tab is read.
 
-use super::config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, Search};
+use super::config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, OpenVocabulary, Search};
 use super::constraint::Constraint;
 use super::hotwords::Hotword;
 use super::ngram::NgramModel;
@@ -44,8 +44,12 @@ pub struct DecodingFile {
     pub lm_weight: Option<f32>,
     /// A list of the words there are.
     pub lexicon: Option<PathBuf>,
-    /// What a word outside the lexicon costs, in nats; without it there is none.
-    pub lexicon_open: Option<f32>,
+    /// Whether words outside the lexicon are allowed, at a cost.
+    pub lexicon_open: Option<bool>,
+    /// What such a word costs once, in nats.
+    pub lexicon_open_word: Option<f32>,
+    /// What such a word costs for every letter that leaves the lexicon, in nats.
+    pub lexicon_open_letter: Option<f32>,
     /// A list of hotwords.
     pub hotwords: Option<PathBuf>,
     /// A list of the phrases there are.
@@ -96,7 +100,7 @@ impl DecodingFile {
             let words = entries.iter().filter_map(|entry| entry.split('\t').next());
             decoding.lexicon = Some(Lexicon {
                 words: words.map(|word| word.trim().to_owned()).collect(),
-                open: self.lexicon_open,
+                open: self.open_vocabulary(),
             });
         }
         if let Some(path) = &self.hotwords {
@@ -112,6 +116,18 @@ impl DecodingFile {
             decoding = decoding.constrain(Constraint::Pattern(pattern.clone()));
         }
         Ok(decoding)
+    }
+
+    /// Naming a cost is asking for an open vocabulary, unless it is denied.
+    fn open_vocabulary(&self) -> Option<OpenVocabulary> {
+        let costs = self.lexicon_open_word.or(self.lexicon_open_letter);
+        let default = OpenVocabulary::default();
+        self.lexicon_open
+            .unwrap_or(costs.is_some())
+            .then(|| OpenVocabulary {
+                per_word: self.lexicon_open_word.unwrap_or(default.per_word),
+                per_letter: self.lexicon_open_letter.unwrap_or(default.per_letter),
+            })
     }
 }
 
@@ -214,12 +230,14 @@ mod tests {
             "lm.arpa",
             "\\data\\\nngram 1=1\n\\1-grams:\n-1 ab\n\\end\\\n",
         );
-        let text = r#"{"lm": "lm.arpa", "lexicon": "words.txt", "lexicon-open": 2, "hotwords": "hot.txt",
+        let text = r#"{"lm": "lm.arpa", "lexicon": "words.txt", "lexicon-open-word": 2, "hotwords": "hot.txt",
             "phrases": "phrases.txt", "pattern": "A A", "alphabet": "ab", "reject": -8, "nbest": 3}"#;
         let file: DecodingFile = serde_json::from_str(text).unwrap();
         let decoding = file.resolve(folder.path()).unwrap();
         assert!(matches!(decoding.search, Search::Beam(beam) if beam.width == DEFAULT_BEAM));
-        assert_eq!(decoding.lexicon.unwrap().words, ["a", "ab"]);
+        let lexicon = decoding.lexicon.unwrap();
+        assert_eq!(lexicon.words, ["a", "ab"]);
+        assert_eq!(lexicon.open.map(|open| open.per_word), Some(2.0));
         assert_eq!(decoding.hotwords, [Hotword::new("ab", 3.0)]);
         assert_eq!(decoding.constraints.len(), 3);
         assert_eq!((decoding.reject, decoding.n_best), (Some(-8.0), 3));

@@ -33,7 +33,7 @@ mod shortlist;
 mod trie;
 mod words;
 
-pub use config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, Search};
+pub use config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, OpenVocabulary, Search};
 pub use constraint::Constraint;
 pub use decoder::{Decoder, Partial};
 pub use hotwords::Hotword;

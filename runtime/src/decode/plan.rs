@@ -196,7 +196,7 @@ fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
     }
     let lexicon = decoding.lexicon.as_ref().map(|lexicon| LexiconWords {
         words: &lexicon.words,
-        penalty: lexicon.open.map(f64::from),
+        open: lexicon.open,
     });
     let bonus = f64::from(decoding.word_bonus);
     let words = if lexicon.is_some() || word_model.is_some() || bonus != 0.0 {

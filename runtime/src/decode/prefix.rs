@@ -1,8 +1,8 @@
 //! The prefix tree: every token sequence a beam search looks at is one node, named by one number.
 //!
 //! A node is its parent's sequence and one token more. The pair (parent, token) leads to at most one node, so two
-//! alignments of the same sequence always meet in the same node and their masses add up. Parents come before
-//! their children in the array, also after [`compact`](PrefixTree::compact) has thrown dead branches away.
+//! alignments of the same sequence always meet in the same node and their masses add up. Almost every node that is
+//! asked for a child has none yet or few, so children are linked lists: nothing to hash, nothing to rebuild.
 
 /// "No node", "no slot", "no token".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -20,34 +20,30 @@ pub(crate) struct Node {
     pub slot: u32,
     /// Tokens since the root.
     pub depth: u32,
+    /// The child made last.
+    child: u32,
+    /// The child of the same parent made before.
+    sibling: u32,
 }
-
-/// Places of the table at the start; a power of two.
-const FIRST_PLACES: usize = 2048;
 
 #[derive(Debug, Clone)]
 pub(crate) struct PrefixTree {
     nodes: Vec<Node>,
-    /// A hash table from (parent, token) to the node, with linear probing. It holds only numbers of nodes, which
-    /// know their parents and tokens themselves, so it is a quarter of the size of a general map. At most half full.
-    places: Vec<u32>,
 }
 
 impl PrefixTree {
     /// The tree of the empty sequence, which stands in slot 0, with room for `capacity` nodes.
     pub fn with_capacity(capacity: usize) -> Self {
-        let root = Node {
+        let mut nodes = Vec::with_capacity(capacity);
+        nodes.push(Node {
             parent: NONE,
             token: NONE,
             slot: 0,
             depth: 0,
-        };
-        let mut nodes = Vec::with_capacity(capacity);
-        nodes.push(root);
-        Self {
-            nodes,
-            places: vec![NONE; FIRST_PLACES],
-        }
+            child: NONE,
+            sibling: NONE,
+        });
+        Self { nodes }
     }
 
     pub fn len(&self) -> usize {
@@ -64,59 +60,36 @@ impl PrefixTree {
 
     /// The sequence `node` followed by `token`, if it has been met.
     pub fn child(&self, node: u32, token: u32) -> Option<u32> {
-        let found = self.places[self.place(node, token)];
-        (found != NONE).then_some(found)
+        let mut child = self.node(node).child;
+        while child != NONE {
+            let found = self.node(child);
+            if found.token == token {
+                return Some(child);
+            }
+            child = found.sibling;
+        }
+        None
     }
 
     /// The sequence `node` followed by `token`, and whether it is new.
     pub fn child_or_new(&mut self, node: u32, token: u32) -> (u32, bool) {
-        let place = self.place(node, token);
-        let found = self.places[place];
-        if found != NONE {
-            return (found, false);
+        if let Some(child) = self.child(node, token) {
+            return (child, false);
         }
         // Compaction keeps the tree far below 2^32 nodes.
         let child = self.nodes.len() as u32;
+        let parent = &mut self.nodes[node as usize];
+        let sibling = std::mem::replace(&mut parent.child, child);
+        let depth = parent.depth + 1;
         self.nodes.push(Node {
             parent: node,
             token,
             slot: NONE,
-            depth: self.node(node).depth + 1,
+            depth,
+            child: NONE,
+            sibling,
         });
-        self.places[place] = child;
-        if 2 * self.nodes.len() >= self.places.len() {
-            self.places = vec![NONE; 2 * self.places.len()];
-            self.fill_places();
-        }
         (child, true)
-    }
-
-    /// Where the table has the sequence `node` followed by `token`, or would have it.
-    fn place(&self, node: u32, token: u32) -> usize {
-        let mask = self.places.len() - 1;
-        // 2^64 over the golden ratio spreads the pair; its well-mixed bits are the high ones.
-        let pair = u64::from(node) << 32 | u64::from(token);
-        let mut place = (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
-        loop {
-            let found = self.places[place];
-            if found == NONE {
-                return place;
-            }
-            let at = self.node(found);
-            if at.parent == node && at.token == token {
-                return place;
-            }
-            place = (place + 1) & mask;
-        }
-    }
-
-    /// Puts all nodes but the root into an empty table.
-    fn fill_places(&mut self) {
-        for child in 1..self.nodes.len() {
-            let Node { parent, token, .. } = self.nodes[child];
-            let place = self.place(parent, token);
-            self.places[place] = child as u32;
-        }
     }
 
     /// The tokens from below `ancestor` down to `node`.
@@ -179,10 +152,14 @@ impl PrefixTree {
         self.nodes.truncate(kept as usize);
         for node in &mut self.nodes {
             node.parent = moved.get(node.parent as usize).copied().unwrap_or(NONE);
+            node.child = NONE;
         }
         self.nodes[ROOT as usize].parent = NONE;
-        self.places.fill(NONE);
-        self.fill_places();
+        for child in 1..kept {
+            let parent = self.node(child).parent as usize;
+            let sibling = std::mem::replace(&mut self.nodes[parent].child, child);
+            self.nodes[child as usize].sibling = sibling;
+        }
         moved
     }
 }

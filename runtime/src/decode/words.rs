@@ -5,6 +5,7 @@
 //! the beam may have lost it (language model look-ahead). Without one, a hash of the bytes is enough to find the
 //! word in the model when it ends.
 
+use super::config::OpenVocabulary;
 use super::ngram::{EMPTY_WORD, NgramModel, NgramState, WordId, hash};
 use super::trie::{ByteTrie, START};
 use crate::{Error, ErrorKind, Result, Tokens};
@@ -37,7 +38,7 @@ struct Lexicon {
     /// Empty without a language model.
     ahead: Vec<f64>,
     /// What a word outside the lexicon costs; none where it is not allowed.
-    penalty: Option<f64>,
+    open: Option<OpenVocabulary>,
 }
 
 /// A word under way and the words before it.
@@ -54,7 +55,7 @@ const OUTSIDE: u64 = u64::MAX;
 /// Words and what they may cost outside them.
 pub(crate) struct LexiconWords<'a> {
     pub words: &'a [String],
-    pub penalty: Option<f64>,
+    pub open: Option<OpenVocabulary>,
 }
 
 impl Words {
@@ -104,13 +105,24 @@ impl Words {
             return Some((WordState { spelling, ..state }, 0.0));
         };
         if state.spelling == OUTSIDE {
-            return Some((state, 0.0));
+            return Some((state, -letters_outside(lexicon.open?, text)));
         }
-        let node = state.spelling as u32;
-        let (spelling, gain) = match lexicon.trie.walk(node, text) {
-            Some(next) => (u64::from(next), lexicon.ahead(next) - lexicon.ahead(node)),
-            None => (OUTSIDE, -lexicon.penalty? - lexicon.ahead(node)),
-        };
+        let start = state.spelling as u32;
+        let mut node = start;
+        for (read, &byte) in text.iter().enumerate() {
+            match lexicon.trie.next(node, byte) {
+                Some(next) => node = next,
+                None => {
+                    let open = lexicon.open?;
+                    let cost = f64::from(open.per_word) + letters_outside(open, &text[read..]);
+                    let spelling = OUTSIDE;
+                    let gain = -cost - lexicon.ahead(start);
+                    return Some((WordState { spelling, ..state }, gain));
+                }
+            }
+        }
+        let spelling = u64::from(node);
+        let gain = lexicon.ahead(node) - lexicon.ahead(start);
         Some((WordState { spelling, ..state }, gain))
     }
 
@@ -126,7 +138,7 @@ impl Words {
                 match lexicon.trie.key(node) {
                     Some(key) => lexicon.ids[key as usize],
                     None => {
-                        gain -= lexicon.penalty?;
+                        gain -= f64::from(lexicon.open?.per_word);
                         None
                     }
                 }
@@ -154,8 +166,8 @@ impl Words {
         // Leaving the lexicon gives back what was charged in advance.
         let refund = lexicon.ahead.iter().copied().fold(0.0, f64::min);
         lexicon
-            .penalty
-            .map_or(0.0, |penalty| (-penalty - refund).max(0.0))
+            .open
+            .map_or(0.0, |open| (-f64::from(open.per_word) - refund).max(0.0))
     }
 
     /// The most that the end of a word can gain.
@@ -171,7 +183,7 @@ impl Words {
         };
         // The charge in advance is given back when the word is paid for.
         let refund = lexicon.ahead.iter().copied().fold(0.0, f64::min);
-        let mut bound = match lexicon.penalty {
+        let mut bound = match lexicon.open {
             Some(_) => weight * f64::from(unknown) - refund,
             None => f64::NEG_INFINITY,
         };
@@ -187,6 +199,14 @@ impl Words {
         }
         self.bonus + bound
     }
+}
+
+/// What letters outside the lexicon cost: a letter counts where its first byte is read.
+fn letters_outside(open: OpenVocabulary, text: &[u8]) -> f64 {
+    let continues = |byte: u8| byte & 0xc0 == 0x80;
+    let first = usize::from(text.first().is_some_and(|&byte| continues(byte)));
+    let letters = text.iter().filter(|&&byte| !continues(byte)).count() + first;
+    f64::from(open.per_letter) * letters as f64
 }
 
 impl Lexicon {
@@ -214,7 +234,7 @@ impl Lexicon {
         let mut lexicon = Self {
             ids: ids.collect(),
             ahead: Vec::new(),
-            penalty: lexicon.penalty,
+            open: lexicon.open,
             trie,
         };
         if let Some(lm) = model {
