@@ -14,6 +14,7 @@ pub mod onnx;
 pub mod optim;
 pub mod pipeline;
 pub mod prepare;
+mod simd;
 pub mod student;
 pub mod train;
 

@@ -34,7 +34,7 @@ struct Against {
 /// Rounds in which both sides run in turn.
 const ROUNDS: usize = 3;
 
-const AGAINST: [Against; 3] = [
+const AGAINST: [Against; 4] = [
     Against {
         name: "train-step",
         script: "train_step.py",
@@ -46,6 +46,12 @@ const AGAINST: [Against; 3] = [
         script: "ctc_loss.py",
         threads: &[1, 2],
         goal: 0.5,
+    },
+    Against {
+        name: "operators",
+        script: "operators.py",
+        threads: &[1, 2],
+        goal: 1.5,
     },
     Against {
         name: "optimizer",

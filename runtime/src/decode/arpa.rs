@@ -29,8 +29,10 @@ const MAX_NGRAMS: u64 = 1 << 29;
 impl NgramModel {
     /// Reads an ARPA file, plain or compressed with gzip.
     ///
-    /// Fails with [`ErrorKind::Io`] where it cannot be read, [`ErrorKind::Malformed`] naming the line where it is no ARPA
-    /// file, [`ErrorKind::Limit`] where it is of an order above [`MAX_ORDER`] or too large, and [`ErrorKind::Unsupported`]
+    /// Fails with [`ErrorKind::Io`] where it cannot be read, [`ErrorKind::Malformed`] naming the line where it
+    /// is no ARPA
+    /// file, [`ErrorKind::Limit`] where it is of an order above [`MAX_ORDER`] or too large, and
+    /// [`ErrorKind::Unsupported`]
     /// where it is compressed and the feature `gzip` is off.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -38,7 +40,8 @@ impl NgramModel {
         Self::read(BufReader::new(file)).map_err(|error| error.with_path(path))
     }
 
-    /// Reads a model from the bytes of an ARPA file, plain or compressed with gzip; fails as [`NgramModel::open`] does.
+    /// Reads a model from the bytes of an ARPA file, plain or compressed with gzip; fails as
+    /// [`NgramModel::open`] does.
     pub fn read(mut reader: impl BufRead) -> Result<Self> {
         const GZIP: [u8; 2] = [0x1f, 0x8b];
         let head = reader.fill_buf().map_err(unreadable)?;

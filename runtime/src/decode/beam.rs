@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! blank'(l)  = (blank(l) + label(l)) p(blank)
-//! label'(l)  = label(l) p(last l) + m p(last l) g(l)      m = blank(k) where k ends in last l, else blank(k) + label(k)
+//! label'(l)  = label(l) p(last l) + m p(last l) g(l)      m = blank(k) where k ends in last l, else blank(k)
+//! + label(k)
 //! ```
 //!
 //! with k the prefix that l extends by one token, and g what language model and the like multiply l by.

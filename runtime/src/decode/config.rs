@@ -238,7 +238,8 @@ impl Decoding {
 
     /// Checks the settings against a vocabulary and builds what decoders of it share.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] on a number out of its range, on lists that are empty or that the tokens
+    /// Fails with [`ErrorKind::InvalidArgument`] on a number out of its range, on lists that are empty or that
+    /// the tokens
     /// cannot spell, and on greedy search with a language model, a lexicon, hotwords or a word bonus.
     pub fn plan(&self, tokens: &Arc<Tokens>) -> Result<Plan> {
         Plan::new(self, tokens)

@@ -47,7 +47,8 @@ pub(crate) struct RuleState {
 impl Rules {
     /// Checks `constraints` against `tokens`.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] on an empty alphabet or list, on two lists or two patterns, and on what
+    /// Fails with [`ErrorKind::InvalidArgument`] on an empty alphabet or list, on two lists or two patterns,
+    /// and on what
     /// the tokens cannot spell.
     pub fn new(constraints: &[Constraint], tokens: &Tokens) -> Result<Self> {
         let mut rules = Self {

@@ -60,7 +60,8 @@ pub(crate) struct Hotwords {
 impl Hotwords {
     /// The automaton of `hotwords`; `spaced` where the vocabulary marks words.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] on an empty phrase, a boost out of range, and a phrase that comes twice
+    /// Fails with [`ErrorKind::InvalidArgument`] on an empty phrase, a boost out of range, and a phrase that
+    /// comes twice
     /// with two boosts.
     pub fn new(hotwords: &[Hotword], spaced: bool) -> Result<Self> {
         let mut boosts: BTreeMap<String, f32> = BTreeMap::new();

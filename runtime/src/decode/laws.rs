@@ -173,7 +173,8 @@ proptest! {
         let found = readings.best();
         match best {
             Some((score, phrase)) if score > f64::NEG_INFINITY => {
-                // Separators before and after a phrase are no part of its text, so the reading may be of another spelling.
+                // Separators before and after a phrase are no part of its text, so the reading may be of
+                // another spelling.
                 prop_assert!(found.score >= score - 1e-5);
                 prop_assert!(phrases.contains(&found.text.as_str()), "{:?}", found.text);
                 if found.ids() == tokens.encode(phrase).unwrap() {

@@ -1,6 +1,7 @@
 //! Settings as people keep them: lists in text files, and a saved set of settings.
 //!
-//! Lists are UTF-8, one entry a line; empty lines, spaces around entries and a byte-order mark are ignored. A hotword may have
+//! Lists are UTF-8, one entry a line; empty lines, spaces around entries and a byte-order mark are ignored. A
+//! hotword may have
 //! a tab and its boost after it; of a lexicon only what stands before a tab is read.
 
 use super::config::{BeamSearch, Decoding, LanguageModel, Lexicon, LmUnit, OpenVocabulary, Search};
@@ -133,7 +134,8 @@ impl DecodingFile {
 
 /// Reads a list: one entry a line.
 ///
-/// Fails with [`ErrorKind::Io`], with [`ErrorKind::Limit`] above 256 MiB, and with [`ErrorKind::Malformed`] where the file is not UTF-8
+/// Fails with [`ErrorKind::Io`], with [`ErrorKind::Limit`] above 256 MiB, and with [`ErrorKind::Malformed`]
+/// where the file is not UTF-8
 /// or holds no entry.
 pub fn read_list(path: &Path) -> Result<Vec<String>> {
     let size = std::fs::metadata(path)

@@ -245,7 +245,8 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Begins a model of `order` with its unigrams: hash, log-prob and back-off weight of each word. `characters` tells whether
+    /// Begins a model of `order` with its unigrams: hash, log-prob and back-off weight of each word.
+    /// `characters` tells whether
     /// each is a single character.
     pub fn new(order: usize, mut unigrams: Vec<(u64, f32, f32)>, characters: bool) -> Result<Self> {
         unigrams.sort_unstable_by_key(|unigram| unigram.0);

@@ -26,7 +26,8 @@ pub(crate) struct Ranking {
 }
 
 impl Ranking {
-    /// Where the `n` largest of `masses` end; none where there are no more than `n`. The masses are not negative and at
+    /// Where the `n` largest of `masses` end; none where there are no more than `n`. The masses are not
+    /// negative and at
     /// most `largest`.
     pub fn cut(
         &mut self,

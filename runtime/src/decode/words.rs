@@ -61,7 +61,8 @@ pub(crate) struct LexiconWords<'a> {
 impl Words {
     /// Checks the lexicon against the tokens and builds the tables.
     ///
-    /// Fails with [`ErrorKind::InvalidArgument`] on an empty lexicon and on words that the tokens cannot spell or that are more
+    /// Fails with [`ErrorKind::InvalidArgument`] on an empty lexicon and on words that the tokens cannot spell
+    /// or that are more
     /// than one word.
     pub fn new(
         lexicon: Option<LexiconWords<'_>>,
@@ -95,7 +96,8 @@ impl Words {
         WordState { spelling, context }
     }
 
-    /// The state after `text`, letters of the word under way, and what they gain; none where the lexicon forbids them.
+    /// The state after `text`, letters of the word under way, and what they gain; none where the lexicon
+    /// forbids them.
     pub fn spell(&self, state: WordState, text: &[u8]) -> Option<(WordState, f64)> {
         let Some(lexicon) = &self.lexicon else {
             let spelling = match &self.model {
@@ -243,7 +245,8 @@ impl Lexicon {
         Ok(lexicon)
     }
 
-    /// Fills in what each node is charged in advance: children come after their parents, so from the last to the first.
+    /// Fills in what each node is charged in advance: children come after their parents, so from the last to
+    /// the first.
     fn look_ahead(&mut self, lm: &WordModel) {
         self.ahead = vec![f64::NEG_INFINITY; self.trie.len()];
         for node in (0..self.trie.len() as u32).rev() {

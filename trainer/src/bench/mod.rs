@@ -1,6 +1,7 @@
 //! Measurements of the training engine, each against a PyTorch script of the same work (`xtask/peers`).
 
 mod ctc;
+mod operators;
 mod optimizer;
 mod reference;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 use std::time::Instant;
 
 pub use ctc::ctc_loss;
+pub use operators::operators;
 pub use optimizer::optimizer;
 pub use reference::{profile, train_step};
 

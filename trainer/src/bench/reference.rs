@@ -2,12 +2,12 @@
 //! layer norm, 192 to 384, SiLU, 384 to 192, residual); linear to 64. 633,856 parameters in 36 tensors, 16
 //! utterances of 250 frames, CTC over 40 symbols each, AdamW.
 //!
-//! Activations are rows `[B T, C]`; the depthwise convolution sees `[B, C, 1, T]`.
+//! Activations are rows `[B T, C]` throughout; only the logits are turned to `[B, V, 1, T]`, which the loss takes.
 
 use super::ctc::batch;
 use super::{Measured, median_ms, numbers};
 use crate::graph::exec::{Engine, Executable, ParameterStore};
-use crate::graph::{ConvAttributes, DType, Graph, Value, gradients};
+use crate::graph::{DType, Graph, Taps, Value, gradients};
 use crate::nn::{Form, Init, Net, initialize};
 use crate::optim::{AdamW, AdamWSettings, Moments, global_norm};
 use crate::{Error, ErrorKind, Result};
@@ -87,7 +87,7 @@ impl Reference {
         for spec in net.parameters() {
             let start = initialize(spec, 1);
             store.insert(&spec.name, &spec.shape, &start)?;
-            moments.push(Moments::new(&start));
+            moments.push(Moments::without_average(start.len()));
         }
         let mut exe = match profile {
             Some(prefix) => Executable::with_profile(engine, &net.graph, &store, prefix)?,
@@ -152,13 +152,6 @@ fn channels_first(g: &mut Graph, x: Value, channels: usize) -> Result<Value> {
     g.reshape(x, &[UTTERANCES, channels, 1, FRAMES])
 }
 
-/// `[B, C, 1, T]` to `[B T, C]`.
-fn rows(g: &mut Graph, x: Value, channels: usize) -> Result<Value> {
-    let x = g.reshape(x, &[UTTERANCES, channels, FRAMES])?;
-    let x = g.transpose(x, &[0, 2, 1])?;
-    g.reshape(x, &[ROWS, channels])
-}
-
 fn network(net: &mut Net, x: Value) -> Result<Value> {
     let mut x = linear(net, "in", x, 80, WIDTH)?;
     for index in 0..4 {
@@ -175,14 +168,14 @@ fn network(net: &mut Net, x: Value) -> Result<Value> {
             Init::Constant(0.0),
             false,
         )?;
-        let attributes = ConvAttributes {
-            pads: [0, 7, 0, 7],
-            group: WIDTH,
-            ..Default::default()
+        let taps = Taps {
+            left: 7,
+            right: 7,
+            dilation: 1,
         };
-        let y = channels_first(&mut net.graph, x, WIDTH)?;
-        let y = net.graph.conv(y, kernel, Some(bias), attributes)?;
-        let y = rows(&mut net.graph, y, WIDTH)?;
+        let y = net.graph.reshape(x, &[UTTERANCES, FRAMES, WIDTH])?;
+        let y = net.graph.depthwise_rows(y, kernel, bias, taps)?;
+        let y = net.graph.reshape(y, &[ROWS, WIDTH])?;
         let scale = net.parameter(&name("norm.scale"), &[WIDTH], Init::Constant(1.0), false)?;
         let bias = net.parameter(&name("norm.bias"), &[WIDTH], Init::Constant(0.0), false)?;
         let y = net.graph.layer_norm(y, scale, bias, 1e-5)?;

@@ -98,6 +98,8 @@ pub enum Optimizer {
 pub enum Schedule {
     /// Along half a cosine to `final_learning_rate`.
     Cosine,
+    /// With the square of the part that is left, to `final_learning_rate`: slower at the end than the cosine.
+    Polynomial,
     /// Not at all.
     Constant,
 }

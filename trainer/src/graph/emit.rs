@@ -3,7 +3,7 @@
 //! A training graph takes its parameters as inputs (they live in buffers that the optimizer updates); an export
 //! embeds them. Dimensions of inputs and outputs may be given names, which makes them dynamic.
 
-use super::op::{Binary, ConvAttributes, Op, SliceRange, Unary};
+use super::op::{Binary, ConvAttributes, Op, SliceRange, Unary, Window};
 use super::{DType, Graph, Literal, Node, Origin, Value, custom};
 use crate::onnx::proto::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -13,9 +13,21 @@ use crate::onnx::{self, float, int, ints, string};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 
-/// How an export names things.
+/// Who computes what ONNX has no fast operator for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kernels {
+    /// ONNX operators alone, as [`super::plain()`] writes them: for exports, and for other providers than the CPU.
+    #[default]
+    PlainOnnx,
+    /// Kernels of ours ([`custom`]), which run on the CPU provider.
+    Native,
+}
+
+/// How a graph is written: names, embedded parameters, kernels.
 #[derive(Debug, Default)]
 pub struct ExportNames {
+    /// Who computes what ONNX has no fast operator for.
+    pub kernels: Kernels,
     /// Names of dynamic dimensions: (input or output, axis) to name.
     pub dynamic: BTreeMap<(String, usize), String>,
     /// Values of the parameters to embed, by name; parameters not listed stay inputs.
@@ -27,6 +39,14 @@ pub struct ExportNames {
 /// # Errors
 /// [`ErrorKind::Graph`] where an embedded parameter's length does not fit its shape.
 pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
+    let lowered;
+    let graph = match names.kernels {
+        Kernels::Native => graph,
+        Kernels::PlainOnnx => {
+            lowered = super::plain(graph)?;
+            &lowered
+        }
+    };
     let mut proto = GraphProto {
         name: Some(graph.name().to_owned()),
         ..Default::default()
@@ -87,8 +107,17 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
         .collect();
     proto.output = graph.outputs.iter().map(|&v| describe(v)).collect();
     let mut domains = false;
+    let live = live(graph);
     for (index, node) in graph.nodes.iter().enumerate() {
-        let emitted = emit_node(graph, index, node, &mut proto.initializer, &mut proto.node);
+        if !live[index] {
+            continue;
+        }
+        let native = names.kernels == Kernels::Native && custom::replaces(&node.op);
+        let emitted = if native {
+            custom_node(graph, index, node)
+        } else {
+            emit_node(graph, index, node, &mut proto.initializer, &mut proto.node)
+        };
         domains |= emitted.domain.is_some();
         proto.node.push(emitted);
     }
@@ -108,6 +137,24 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
         opset_import,
         metadata_props: Vec::new(),
     })
+}
+
+/// Which nodes the outputs depend on.
+fn live(graph: &Graph) -> Vec<bool> {
+    let mut wanted = vec![false; graph.values.len()];
+    for output in &graph.outputs {
+        wanted[output.index()] = true;
+    }
+    let mut live = vec![false; graph.nodes.len()];
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        live[index] = node.outputs.iter().any(|v| wanted[v.index()]);
+        if live[index] {
+            for input in &node.inputs {
+                wanted[input.index()] = true;
+            }
+        }
+    }
+    live
 }
 
 fn used(graph: &Graph, value: Value) -> bool {
@@ -143,7 +190,6 @@ fn emit_node(
     };
     let as_i64 = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
     let mut attributes = Vec::new();
-    let mut domain = None;
     let op_type = match &node.op {
         Op::Unary(function) => unary_name(*function),
         Op::Binary(Binary::Add) => "Add",
@@ -151,6 +197,7 @@ fn emit_node(
         Op::Binary(Binary::Mul) => "Mul",
         Op::Binary(Binary::Div) => "Div",
         Op::Greater => "Greater",
+        Op::Equal => "Equal",
         Op::Where => "Where",
         Op::MatMul => "MatMul",
         Op::Gemm {
@@ -196,6 +243,19 @@ fn emit_node(
             attributes.push(int("keepdims", i64::from(*keep)));
             "ReduceMean"
         }
+        Op::ReduceMax { axes, keep } => {
+            inputs.push(operand("axes", as_i64(axes)));
+            attributes.push(int("keepdims", i64::from(*keep)));
+            "ReduceMax"
+        }
+        Op::MaxPool(window) => {
+            attributes = pool_attributes(window);
+            "MaxPool"
+        }
+        Op::AveragePool(window) => {
+            attributes = pool_attributes(window);
+            "AveragePool"
+        }
         Op::Reshape(shape) => {
             inputs.push(operand("shape", as_i64(shape)));
             "Reshape"
@@ -239,11 +299,7 @@ fn emit_node(
             attributes.push(string("reduction", "add"));
             "ScatterND"
         }
-        fused => {
-            domain = Some(custom::DOMAIN.to_owned());
-            attributes = custom::attributes(fused);
-            custom::name(fused)
-        }
+        _ => return custom_node(graph, index, node),
     };
     NodeProto {
         input: inputs,
@@ -255,7 +311,23 @@ fn emit_node(
         name: Some(format!("n{index}")),
         op_type: Some(op_type.to_owned()),
         attribute: attributes,
-        domain,
+        domain: None,
+    }
+}
+
+/// A node of one of our operators.
+fn custom_node(graph: &Graph, index: usize, node: &Node) -> NodeProto {
+    let names = |values: &[Value]| {
+        let names = values.iter().map(|&v| graph.value_name(v).to_owned());
+        names.collect()
+    };
+    NodeProto {
+        input: names(&node.inputs),
+        output: names(&node.outputs),
+        name: Some(format!("n{index}")),
+        op_type: Some(custom::name(&node.op).to_owned()),
+        attribute: custom::attributes(&node.op),
+        domain: Some(custom::DOMAIN.to_owned()),
     }
 }
 
@@ -283,6 +355,15 @@ fn conv_attributes(conv: &ConvAttributes) -> Vec<AttributeProto> {
         ints("pads", &list(&conv.pads)),
         ints("dilations", &list(&conv.dilations)),
         int("group", conv.group as i64),
+    ]
+}
+
+fn pool_attributes(window: &Window) -> Vec<AttributeProto> {
+    let list = |values: &[usize]| values.iter().map(|&v| v as i64).collect::<Vec<_>>();
+    vec![
+        ints("kernel_shape", &list(&window.kernel)),
+        ints("strides", &list(&window.strides)),
+        ints("pads", &list(&window.pads)),
     ]
 }
 

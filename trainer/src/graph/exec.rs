@@ -4,7 +4,7 @@
 //! graph read the same memory, and the optimizer updates it in place between runs. Nothing is copied and nothing
 //! allocated per step but what ONNX Runtime keeps for activations.
 
-use super::{DType, ExportNames, Graph, Value, custom, emit};
+use super::{DType, ExportNames, Graph, Kernels, Value, custom, emit};
 use crate::{Error, ErrorKind, Result};
 use acolyte::model::{Library, Provider};
 use ort::environment::Environment;
@@ -23,6 +23,7 @@ pub struct Engine {
     environment: Environment,
     threads: usize,
     provider: Provider,
+    kernels: Option<Kernels>,
 }
 
 impl Engine {
@@ -32,11 +33,12 @@ impl Engine {
             environment: library.environment().clone(),
             threads: threads.max(1),
             provider: Provider::Cpu,
+            kernels: None,
         }
     }
 
-    /// The same engine on another provider. On CUDA the standard operators run on the GPU; our own run on the CPU,
-    /// with copies in between.
+    /// The same engine on another provider. On CUDA graphs run in plain ONNX operators; only the CTC loss and the
+    /// dropout masks stay kernels of ours on the CPU.
     ///
     /// # Errors
     /// [`ErrorKind::Provider`] for a provider that training does not run on, or that this build lacks. Whether the
@@ -56,6 +58,21 @@ impl Engine {
         }
         self.provider = provider;
         Ok(self)
+    }
+
+    /// The same engine with other kernels than its provider's.
+    pub fn with_kernels(mut self, kernels: Kernels) -> Self {
+        self.kernels = Some(kernels);
+        self
+    }
+
+    /// Who computes what ONNX has no fast operator for.
+    pub fn kernels(&self) -> Kernels {
+        match (self.kernels, self.provider) {
+            (Some(chosen), _) => chosen,
+            (None, Provider::Cpu) => Kernels::Native,
+            (None, _) => Kernels::PlainOnnx,
+        }
     }
 
     /// Threads an operator may use.
@@ -256,7 +273,11 @@ impl Executable {
         parameters: &ParameterStore,
         profile: Option<&Path>,
     ) -> Result<Self> {
-        let model = emit(graph, &ExportNames::default())?.encode_to_vec();
+        let names = ExportNames {
+            kernels: engine.kernels(),
+            ..Default::default()
+        };
+        let model = emit(graph, &names)?.encode_to_vec();
         let session = engine.session(&model, profile)?;
         let mut binding = session.create_binding()?;
         let mut buffers = HashMap::new();

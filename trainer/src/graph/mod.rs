@@ -11,10 +11,14 @@ pub mod exec;
 mod grad;
 mod op;
 mod ops;
+mod plain;
+#[cfg(test)]
+pub(crate) mod testing;
 
-pub use emit::{ExportNames, emit};
-pub use grad::gradients;
-pub use op::{Binary, ConvAttributes, Op, Unary};
+pub use emit::{ExportNames, Kernels, emit};
+pub use grad::{gradients, pull_back};
+pub use op::{Binary, ConvAttributes, Op, Taps, Unary, Window};
+pub use plain::plain;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -128,23 +132,32 @@ impl Graph {
 
     /// Adds an f32 constant.
     pub fn constant(&mut self, shape: &[usize], data: Vec<f32>) -> Result<Value> {
+        self.literal(DType::F32, shape, data.len(), Literal::F32(data))
+    }
+
+    /// Adds an i64 constant, as indices.
+    pub fn constant_i64(&mut self, shape: &[usize], data: Vec<i64>) -> Result<Value> {
+        self.literal(DType::I64, shape, data.len(), Literal::I64(data))
+    }
+
+    fn literal(
+        &mut self,
+        dtype: DType,
+        shape: &[usize],
+        count: usize,
+        data: Literal,
+    ) -> Result<Value> {
         let elements: usize = shape.iter().product();
-        if elements != data.len() {
+        if elements != count {
             return Err(Error::new(
                 ErrorKind::Graph,
                 format!(
-                    "a constant of shape {shape:?} takes {elements} numbers, {} were given",
-                    data.len()
+                    "a constant of shape {shape:?} takes {elements} numbers, {count} were given"
                 ),
             ));
         }
         let name = format!("c{}", self.values.len());
-        self.declare(
-            &name,
-            DType::F32,
-            shape,
-            Origin::Constant(Literal::F32(data)),
-        )
+        self.declare(&name, dtype, shape, Origin::Constant(data))
     }
 
     /// Adds an f32 scalar constant, shape `[]`.
@@ -275,6 +288,10 @@ impl Graph {
 
     pub(crate) fn node1(&mut self, op: Op, inputs: &[Value], shape: Vec<usize>) -> Value {
         self.node(op, inputs, &[(DType::F32, shape)])[0]
+    }
+
+    pub(crate) fn floats(&self, values: &[Value]) -> bool {
+        values.iter().all(|&value| self.dtype(value) == DType::F32)
     }
 
     pub(crate) fn mismatch(&self, op: &str, expected: &str, values: &[Value]) -> Error {

@@ -78,6 +78,8 @@ pub enum Op {
     Binary(Binary),
     /// `a > b` element by element, Bool.
     Greater,
+    /// `a == b` element by element, Bool.
+    Equal,
     /// `condition ? a : b`, broadcast.
     Where,
     /// Batched matrix product `[.., M, K] x [.., K, N]`.
@@ -108,7 +110,7 @@ pub enum Op {
         /// The axis.
         axis: usize,
     },
-    /// Layer normalization over the last axis: x, scale, bias to y, mean, inverse deviation.
+    /// Layer normalization over the last axis: x, scale, bias to y, mean, inverse deviation. Ours on the CPU.
     LayerNorm {
         /// Added to the variance.
         epsilon: f32,
@@ -127,6 +129,17 @@ pub enum Op {
         /// Whether they stay with length 1.
         keep: bool,
     },
+    /// Largest value over axes.
+    ReduceMax {
+        /// The axes, ascending.
+        axes: Vec<usize>,
+        /// Whether they stay with length 1.
+        keep: bool,
+    },
+    /// Largest value of each window.
+    MaxPool(Window),
+    /// Mean of each window, padding left out.
+    AveragePool(Window),
     /// The same elements in another shape.
     Reshape(Vec<usize>),
     /// Axes in another order.
@@ -178,6 +191,18 @@ pub enum Op {
         /// Kernel height and width.
         kernel: [usize; 2],
     },
+    /// Ours: gradient of [`Op::LayerNorm`]: x, scale, mean, inverse deviation, dy to dx, dscale, dbias.
+    LayerNormGrad,
+    /// Ours: depthwise convolution along the rows of x `[B, T, C]`, w `[C, 1, 1, K]`, bias `[C]`.
+    DepthwiseRows(Taps),
+    /// Ours: gradient of [`Op::DepthwiseRows`]: x, w, dy to dx, dw, dbias.
+    DepthwiseRowsGrad(Taps),
+    /// Ours: gradient of [`Op::MaxPool`]: x, y, dy to dx.
+    MaxPoolGrad(Window),
+    /// Ours: `x sigmoid(x)`.
+    Silu,
+    /// Ours: gradient of [`Op::Silu`]: x, dy to dx.
+    SiluGrad,
     /// Ours: a dropout mask (0 or `1 / keep`) from a step seed, `[1]` i64.
     DropoutMask {
         /// Probability of zero.
@@ -187,6 +212,39 @@ pub enum Op {
         /// Shape of the mask.
         shape: Vec<usize>,
     },
+}
+
+/// The windows of a pooling over `[B, C, H, W]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Height and width.
+    pub kernel: [usize; 2],
+    /// Steps along H and W.
+    pub strides: [usize; 2],
+    /// Padding: top, left, bottom, right; less than the window.
+    pub pads: [usize; 4],
+}
+
+impl Window {
+    /// Windows side by side, without padding.
+    pub fn tiled(kernel: [usize; 2]) -> Self {
+        Self {
+            kernel,
+            strides: kernel,
+            pads: [0; 4],
+        }
+    }
+}
+
+/// Where the taps of a depthwise convolution along rows stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taps {
+    /// Zero rows before the first.
+    pub left: usize,
+    /// Zero rows after the last.
+    pub right: usize,
+    /// Spacing of the taps.
+    pub dilation: usize,
 }
 
 /// A strided range of one axis: `start, start + step, ..` for `length` elements.

@@ -1,220 +1,308 @@
 //! The CTC loss and its gradient (Graves et al. 2006), exact forward-backward in log space.
 //!
-//! For targets y of length S, the states are `blank y1 blank y2 .. yS blank` (2S + 1). With `e[t, s]` the
-//! log-probability of state s's symbol at frame t:
-//! - `a[t, s] = e[t, s] + ln(exp a[t-1, s] + exp a[t-1, s-1] + [y_s != y_{s-2}] exp a[t-1, s-2])`,
-//! - `b[t, s]` likewise backwards, without frame t's own symbol,
-//! - loss `-ln p(y) = -ln(exp a[T-1, 2S] + exp a[T-1, 2S-1])`,
-//! - occupancy `o[t, s] = exp(a[t, s] + b[t, s]) / sum_s ..`, and `d loss / d logit[t, v] = p[t, v] - sum_{s: v} o[t, s]`.
+//! For targets y of length S the alignment runs through `blank y0 blank y1 .. blank`: S + 1 blanks B and S labels L.
+//! With `e[t, v]` the log-probability of symbol v at frame t, and `(+)` the logarithm of a sum of exponentials:
+//! - `B[t, i] = e[t, blank] + (B[t-1, i] (+) L[t-1, i-1])`,
+//! - `L[t, i] = e[t, y_i] + (L[t-1, i] (+) B[t-1, i] (+) L[t-1, i-1] if y_i != y_{i-1})`,
+//! - likewise backwards, without frame t's own symbol,
+//! - loss `-ln p(y) = -(B[T-1, S] (+) L[T-1, S-1])`,
+//! - occupancy `o = exp(forward + backward) / sum ..`, and `d loss / d logit[t, v] = p[t, v] - sum_{states of v} o`.
 //!
-//! Each frame's a and b are kept relative to the frame's largest, the offsets in f64: nothing under- or
-//! overflows, however long the utterance.
+//! Each frame's values are kept relative to the largest of the frame before (after, backwards), the offsets in f64:
+//! nothing under- or overflows, however long the utterance. Logits stand symbol by symbol, `[V, T]`, so that the
+//! softmax runs along frames; states are padded to whole vectors, and padding stays impossible.
 
-use super::logmath::{IMPOSSIBLE, add3, exp};
+use super::logmath::{IMPOSSIBLE, add2, add3, exp};
+use crate::simd::{LANES, lanes, larger, largest, total, vectorized};
 
 /// Buffers that one thread reuses from utterance to utterance.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    emissions: Vec<f32>,
+    /// Largest logit of each frame, `[T]`.
+    top: Vec<f32>,
+    /// Sum of exponentials of each frame, then its factor, `[T]`.
+    sum: Vec<f32>,
+    /// Log-probabilities of the labels without the frame's constant, `[T, W]`.
+    labels: Vec<f32>,
+    /// The same of the blank, `[T]`.
+    blanks: Vec<f32>,
+    /// Forward values, `[T, W + 1 + W]`: blanks, one impossible label, labels.
     alphas: Vec<f32>,
+    /// What is to be added to a frame's forward values, `[T]`.
+    offsets: Vec<f64>,
+    /// Backward values, `[W + W]`: blanks, labels.
     beta: Vec<f32>,
+    /// Backward values with the later frame's symbol, `[W + 1 + W + 1]`, an impossible one after each part.
     next: Vec<f32>,
+    /// 0 where label i may follow label i - 1 directly, `[W + 1]`.
     skip: Vec<f32>,
-    states: Vec<usize>,
 }
 
-/// The least number of frames that can carry `targets`: one each, and a blank between equal neighbors.
-pub fn frames_needed(targets: &[u32]) -> usize {
-    targets.len() + targets.windows(2).filter(|pair| pair[0] == pair[1]).count()
-}
-
-/// The loss in nats of `targets` under logits `[T, V]`; the logits are replaced by the loss's gradient.
+/// The loss in nats of `targets` under logits `[V, T]`, one slice a symbol; its gradient, times `weight`, goes to
+/// `gradient`, of the same shape.
 ///
 /// An infeasible target (more symbols than frames, or a symbol outside the vocabulary) gives infinity and a zero
-/// gradient; so does an empty `[0, V]` unless the target is empty too. Logits that are NaN or infinite give a NaN.
+/// gradient; so does no frame at all unless the target is empty too. Logits that are NaN or infinite give a NaN and
+/// a zero gradient, and so do slices of unequal lengths.
 pub fn ctc(
-    logits: &mut [f32],
-    vocabulary: usize,
+    logits: &[&[f32]],
+    gradient: &mut [&mut [f32]],
     targets: &[u32],
     blank: usize,
+    weight: f32,
     scratch: &mut Scratch,
 ) -> f32 {
-    let frames = logits.len() / vocabulary.max(1);
+    let vocabulary = logits.len();
+    let frames = logits.first().map_or(0, |row| row.len());
     let known = |&symbol: &u32| (symbol as usize) < vocabulary && symbol as usize != blank;
-    if frames < frames_needed(targets) || !targets.iter().all(known) || blank >= vocabulary {
-        logits.fill(0.0);
-        return f32::INFINITY;
-    }
-    if frames == 0 {
-        return 0.0;
-    }
-    // The polynomials below would turn a NaN into a number, and a diverged network into an infeasible target.
-    if logits.iter().any(|v| v.is_nan() || *v == f32::INFINITY) {
-        logits.fill(0.0);
-        return f32::NAN;
-    }
-    let states = 2 * targets.len() + 1;
-    prepare(scratch, targets, blank, states, frames);
-    let mut likelihood = normalize(logits, vocabulary, scratch, states);
-    likelihood += forward(scratch, states, frames);
-    if !likelihood.is_finite() {
-        logits.fill(0.0);
-        return f32::INFINITY;
-    }
-    backward(logits, vocabulary, scratch, states, frames);
-    -likelihood as f32
-}
-
-/// Padding before a frame's states, so that `s - 1` and `s - 2` always exist.
-const PAD: usize = 2;
-
-fn prepare(scratch: &mut Scratch, targets: &[u32], blank: usize, states: usize, frames: usize) {
-    let symbol = |state: usize| {
-        if state.is_multiple_of(2) {
-            blank
-        } else {
-            targets[state / 2] as usize
-        }
-    };
-    scratch.states.clear();
-    scratch.states.extend((0..states).map(symbol));
-    scratch.skip.clear();
-    scratch.skip.extend((0..states + PAD).map(|state| {
-        let may =
-            state % 2 == 1 && state >= 3 && state < states && symbol(state) != symbol(state - 2);
-        if may { 0.0 } else { IMPOSSIBLE }
-    }));
-    scratch.emissions.clear();
-    scratch.emissions.resize(frames * states, 0.0);
-    scratch.alphas.clear();
-    scratch.alphas.resize(frames * (states + PAD), IMPOSSIBLE);
-    for buffer in [&mut scratch.beta, &mut scratch.next] {
-        buffer.clear();
-        buffer.resize(states + PAD, IMPOSSIBLE);
-    }
-}
-
-/// Turns logits into probabilities and gathers the states' log-probabilities relative to each frame's largest
-/// logit; the sum of what was left out is returned.
-fn normalize(logits: &mut [f32], vocabulary: usize, scratch: &mut Scratch, states: usize) -> f64 {
-    let mut left_out = 0.0;
-    for (row, emissions) in logits
-        .chunks_exact_mut(vocabulary)
-        .zip(scratch.emissions.chunks_exact_mut(states))
-    {
-        let top = row.iter().copied().fold(f32::MIN, f32::max);
-        for (emission, &symbol) in emissions.iter_mut().zip(&scratch.states) {
-            *emission = row[symbol] - top;
-        }
-        let mut sum = 0.0;
-        for value in row.iter_mut() {
-            *value = exp(*value - top);
-            sum += *value;
-        }
-        left_out -= f64::from(sum).ln();
-        let inverse = 1.0 / sum;
-        for value in row.iter_mut() {
-            *value *= inverse;
-        }
-    }
-    left_out
-}
-
-fn largest(values: &[f32]) -> f32 {
-    values.iter().copied().fold(f32::MIN, f32::max)
-}
-
-/// Fills the alphas; returns the log-likelihood relative to [`normalize`]'s.
-fn forward(scratch: &mut Scratch, states: usize, frames: usize) -> f64 {
-    let width = states + PAD;
-    let mut offset = 0.0f64;
-    for (state, &emission) in scratch.emissions[..states].iter().take(2).enumerate() {
-        scratch.alphas[PAD + state] = emission;
-    }
-    for t in 0..frames {
-        let (before, rest) = scratch.alphas.split_at_mut(t * width);
-        let current = &mut rest[PAD..width];
-        if t > 0 {
-            let previous = &before[(t - 1) * width..];
-            let emissions = &scratch.emissions[t * states..][..states];
-            let (stay, step, jump) = (
-                &previous[PAD..][..states],
-                &previous[PAD - 1..][..states],
-                &previous[..states],
-            );
-            let skip = &scratch.skip[..states];
-            for s in 0..states {
-                current[s] = add3(stay[s], step[s], jump[s] + skip[s]) + emissions[s];
-            }
-        }
-        let top = largest(current);
-        offset += f64::from(top);
-        for value in current.iter_mut() {
-            *value -= top;
-        }
-    }
-    let last = &scratch.alphas[(frames - 1) * width + PAD..][..states];
-    let end = last[states - 1];
-    let symbol = if states > 1 {
-        last[states - 2]
+    let needed = targets.len() + targets.windows(2).filter(|pair| pair[0] == pair[1]).count();
+    let equal = gradient.len() == vocabulary
+        && logits.iter().all(|row| row.len() == frames)
+        && gradient.iter().all(|row| row.len() == frames);
+    let loss = if !equal {
+        f32::NAN
+    } else if frames < needed || !targets.iter().all(known) || blank >= vocabulary {
+        f32::INFINITY
+    } else if frames == 0 {
+        0.0
     } else {
-        IMPOSSIBLE
+        vectorized!(feasible(logits, gradient, targets, blank, weight, scratch))
     };
-    let total = add3(end, symbol, IMPOSSIBLE);
+    if !loss.is_finite() {
+        for row in gradient {
+            row.fill(0.0);
+        }
+    }
+    loss
+}
+
+#[inline(always)]
+fn feasible(
+    logits: &[&[f32]],
+    gradient: &mut [&mut [f32]],
+    targets: &[u32],
+    blank: usize,
+    weight: f32,
+    scratch: &mut Scratch,
+) -> f32 {
+    // Blanks are one more than labels; both are padded to whole vectors.
+    let width = (targets.len() + 1).next_multiple_of(LANES);
+    let Some(constant) = normalize(logits, gradient, weight, scratch) else {
+        return f32::NAN;
+    };
+    gather(logits, targets, blank, width, scratch);
+    let likelihood = forward(scratch, targets.len(), width);
+    if !likelihood.is_finite() {
+        return f32::INFINITY;
+    }
+    backward(gradient, targets, blank, weight, width, likelihood, scratch);
+    (constant - likelihood) as f32
+}
+
+/// Writes `weight` times the softmax to `gradient`; the sum over frames of `ln sum exp(x - top)`, or `None` where a
+/// logit is NaN or infinite.
+#[inline(always)]
+fn normalize(
+    logits: &[&[f32]],
+    gradient: &mut [&mut [f32]],
+    weight: f32,
+    scratch: &mut Scratch,
+) -> Option<f64> {
+    let frames = logits.first().map_or(0, |row| row.len());
+    scratch.top.clear();
+    scratch.top.resize(frames, f32::MIN);
+    // The polynomials below would turn a NaN into a number, and a diverged network into an infeasible target.
+    let mut broken = 0;
+    for row in logits {
+        for (top, &x) in scratch.top.iter_mut().zip(*row) {
+            *top = larger(*top, x);
+            broken |= u32::from(x.is_nan() | (x == f32::INFINITY));
+        }
+    }
+    if broken != 0 {
+        return None;
+    }
+    scratch.sum.clear();
+    scratch.sum.resize(frames, 0.0);
+    for (row, out) in logits.iter().zip(gradient.iter_mut()) {
+        let columns = scratch.sum.iter_mut().zip(&scratch.top);
+        for ((out, &x), (sum, &top)) in out.iter_mut().zip(*row).zip(columns) {
+            *out = exp(x - top);
+            *sum += *out;
+        }
+    }
+    // One logarithm for sixteen frames: their product stays far inside an f64.
+    let constant = scratch
+        .sum
+        .chunks(16)
+        .map(|sums| sums.iter().map(|&s| f64::from(s)).product::<f64>().ln())
+        .sum();
+    for sum in &mut scratch.sum {
+        *sum = weight / *sum;
+    }
+    for out in gradient {
+        for (out, &factor) in out.iter_mut().zip(&scratch.sum) {
+            *out *= factor;
+        }
+    }
+    Some(constant)
+}
+
+/// The states' emissions relative to each frame's largest logit, and which labels may follow which.
+#[inline(always)]
+fn gather(logits: &[&[f32]], targets: &[u32], blank: usize, width: usize, scratch: &mut Scratch) {
+    let frames = scratch.top.len();
+    let columns = |symbol: usize| {
+        let row = logits.get(symbol).copied().unwrap_or_default();
+        row.iter()
+            .zip(&scratch.top)
+            .map(|(&x, &top)| larger(x - top, IMPOSSIBLE))
+    };
+    scratch.blanks.clear();
+    scratch.blanks.extend(columns(blank));
+    scratch.labels.clear();
+    scratch.labels.resize(frames * width, IMPOSSIBLE);
+    for (index, &symbol) in targets.iter().enumerate() {
+        let places = scratch.labels[index..].iter_mut().step_by(width);
+        for (place, emission) in places.zip(columns(symbol as usize)) {
+            *place = emission;
+        }
+    }
+    scratch.skip.clear();
+    scratch.skip.resize(width + 1, IMPOSSIBLE);
+    for (skip, pair) in scratch.skip[1..].iter_mut().zip(targets.windows(2)) {
+        if pair[0] != pair[1] {
+            *skip = 0.0;
+        }
+    }
+}
+
+/// Fills the alphas and their offsets; the log-likelihood relative to [`normalize`]'s constant.
+#[inline(always)]
+fn forward(scratch: &mut Scratch, symbols: usize, width: usize) -> f64 {
+    let stride = 2 * width + 1;
+    let frames = scratch.blanks.len();
+    scratch.alphas.clear();
+    scratch.alphas.resize(frames * stride, IMPOSSIBLE);
+    scratch.offsets.clear();
+    scratch.offsets.resize(frames, 0.0);
+    scratch.alphas[0] = scratch.blanks[0];
+    scratch.alphas[width + 1] = scratch.labels[0];
+    let mut offset = 0.0;
+    let (mut previous, later) = scratch.alphas.split_at_mut(stride);
+    for (current, t) in later.chunks_exact_mut(stride).zip(1..) {
+        let top = largest(previous);
+        offset += f64::from(top);
+        scratch.offsets[t] = offset;
+        let blank = scratch.blanks[t] - top;
+        let emissions = scratch.labels[t * width..][..width].as_chunks::<LANES>().0;
+        let before = previous[..width].as_chunks::<LANES>().0;
+        let behind = previous[width..2 * width].as_chunks::<LANES>().0;
+        let beside = previous[width + 1..stride].as_chunks::<LANES>().0;
+        let skip = scratch.skip[..width].as_chunks::<LANES>().0;
+        let (blanks, labels) = current.split_at_mut(width);
+        let blanks = blanks.as_chunks_mut::<LANES>().0;
+        let labels = labels[1..].as_chunks_mut::<LANES>().0;
+        for (i, (blanks, labels)) in blanks.iter_mut().zip(labels).enumerate() {
+            let (b, l, step, skip, emission) =
+                (&before[i], &beside[i], &behind[i], &skip[i], &emissions[i]);
+            *blanks = lanes(|n| larger(add2(b[n], step[n]) + blank, IMPOSSIBLE));
+            *labels = lanes(|n| {
+                let sum = add3(l[n], b[n], step[n] + skip[n]);
+                larger(sum + (emission[n] - top), IMPOSSIBLE)
+            });
+        }
+        previous = current;
+    }
+    // With no symbol the place before the labels is read, which is impossible.
+    let total = add2(previous[symbols], previous[width + symbols]);
     if total < IMPOSSIBLE / 2.0 {
         return f64::NEG_INFINITY;
     }
     offset + f64::from(total)
 }
 
-/// Runs the betas back and subtracts the occupancies from the probabilities in `gradient`.
+/// Runs the betas back and subtracts the occupancies, times `weight`, from `gradient`.
+#[inline(always)]
 fn backward(
-    gradient: &mut [f32],
-    vocabulary: usize,
+    gradient: &mut [&mut [f32]],
+    targets: &[u32],
+    blank: usize,
+    weight: f32,
+    width: usize,
+    likelihood: f64,
     scratch: &mut Scratch,
-    states: usize,
-    frames: usize,
 ) {
-    let width = states + PAD;
-    // beta[s] is b[t, s]; two more places follow, so that s + 1 and s + 2 always exist.
-    scratch.beta[states - 1] = 0.0;
-    if states > 1 {
-        scratch.beta[states - 2] = 0.0;
+    let stride = 2 * width + 1;
+    let frames = scratch.blanks.len();
+    let symbols = targets.len();
+    scratch.beta.clear();
+    scratch.beta.resize(2 * width, IMPOSSIBLE);
+    scratch.next.clear();
+    scratch.next.resize(2 * width + 2, IMPOSSIBLE);
+    scratch.beta[symbols] = 0.0;
+    if let Some(last) = symbols.checked_sub(1) {
+        scratch.beta[width + last] = 0.0;
     }
+    let mut offset = 0.0;
     for t in (0..frames).rev() {
         if t + 1 < frames {
-            let emissions = &scratch.emissions[(t + 1) * states..][..states];
-            for ((next, &beta), &emission) in
-                scratch.next.iter_mut().zip(&scratch.beta).zip(emissions)
-            {
-                *next = beta + emission;
-            }
-            let next = &scratch.next;
-            for s in 0..states {
-                scratch.beta[s] = add3(next[s], next[s + 1], next[s + 2] + scratch.skip[s + 2]);
-            }
-            let top = largest(&scratch.beta[..states]);
-            for value in &mut scratch.beta[..states] {
-                *value -= top;
-            }
+            let top = largest(&scratch.beta);
+            offset += f64::from(top);
+            step_back(scratch, t + 1, width, top);
         }
-        let alphas = &scratch.alphas[t * width + PAD..][..states];
-        let occupancy = &mut scratch.next[..states];
-        for ((o, &a), &b) in occupancy.iter_mut().zip(alphas).zip(&scratch.beta) {
-            *o = a + b;
+        let (blanks, labels) = scratch.alphas[t * stride..][..stride].split_at(width);
+        let (beta_blanks, beta_labels) = scratch.beta.split_at(width);
+        let shift = (scratch.offsets[t] + offset - likelihood) as f32;
+        let mut sums = [0.0; LANES];
+        let blanks = blanks.as_chunks::<LANES>().0;
+        let beta_blanks = beta_blanks.as_chunks::<LANES>().0;
+        for (a, b) in blanks.iter().zip(beta_blanks) {
+            let shares = lanes(|n| exp(a[n] + b[n] + shift));
+            sums = lanes(|n| sums[n] + shares[n]);
         }
-        let top = largest(occupancy);
-        let mut sum = 0.0;
-        for o in occupancy.iter_mut() {
-            *o = exp(*o - top);
-            sum += *o;
+        let blank_share = total(sums);
+        // The later frame's values are done with: their place takes the labels' occupancies.
+        let shares = scratch.next[..width].as_chunks_mut::<LANES>().0;
+        let labels = labels[1..].as_chunks::<LANES>().0;
+        let beta_labels = beta_labels.as_chunks::<LANES>().0;
+        for ((share, a), b) in shares.iter_mut().zip(labels).zip(beta_labels) {
+            *share = lanes(|n| exp(a[n] + b[n] + shift));
+            sums = lanes(|n| sums[n] + share[n]);
         }
-        let inverse = 1.0 / sum;
-        let row = &mut gradient[t * vocabulary..][..vocabulary];
-        for (&o, &symbol) in occupancy.iter().zip(&scratch.states) {
-            row[symbol] -= o * inverse;
+        let factor = weight / total(sums);
+        gradient[blank][t] -= blank_share * factor;
+        for (&symbol, share) in targets.iter().zip(&scratch.next) {
+            gradient[symbol as usize][t] -= share * factor;
         }
-        scratch.next[states..].fill(IMPOSSIBLE);
+    }
+}
+
+/// The betas of a frame from those of the next one, frame `later`, whose largest is `top`.
+#[inline(always)]
+fn step_back(scratch: &mut Scratch, later: usize, width: usize, top: f32) {
+    let blank = scratch.blanks[later] - top;
+    let emissions = &scratch.labels[later * width..][..width];
+    let (beta_blanks, beta_labels) = scratch.beta.split_at_mut(width);
+    let (next_blanks, next_labels) = scratch.next.split_at_mut(width + 1);
+    for (next, &beta) in next_blanks.iter_mut().zip(&*beta_blanks) {
+        *next = larger(beta + blank, IMPOSSIBLE);
+    }
+    for ((next, &beta), &emission) in next_labels.iter_mut().zip(&*beta_labels).zip(emissions) {
+        *next = larger(beta + (emission - top), IMPOSSIBLE);
+    }
+    next_blanks[width] = IMPOSSIBLE;
+    let same = next_blanks[..width].as_chunks::<LANES>().0;
+    let after = next_blanks[1..].as_chunks::<LANES>().0;
+    let stay = next_labels[..width].as_chunks::<LANES>().0;
+    let step = next_labels[1..].as_chunks::<LANES>().0;
+    let skip = scratch.skip[1..].as_chunks::<LANES>().0;
+    let blanks = beta_blanks.as_chunks_mut::<LANES>().0;
+    let labels = beta_labels.as_chunks_mut::<LANES>().0;
+    for (i, (blanks, labels)) in blanks.iter_mut().zip(labels).enumerate() {
+        let (same, after, stay, step, skip) = (&same[i], &after[i], &stay[i], &step[i], &skip[i]);
+        *blanks = lanes(|n| add2(same[n], stay[n]));
+        *labels = lanes(|n| add3(stay[n], after[n], step[n] + skip[n]));
     }
 }
 
@@ -258,14 +346,21 @@ mod tests {
             .collect()
     }
 
+    /// Loss and gradient for logits `[T, V]`, which is how they are easier to write down.
+    fn run(logits: &[f32], vocabulary: usize, targets: &[u32], blank: usize) -> (f32, Vec<f32>) {
+        let column = |symbol: usize| logits.iter().skip(symbol).step_by(vocabulary).copied();
+        let rows: Vec<Vec<f32>> = (0..vocabulary).map(|v| column(v).collect()).collect();
+        let mut out: Vec<Vec<f32>> = rows.iter().map(|row| vec![7.0; row.len()]).collect();
+        let logits_of: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+        let mut gradient: Vec<&mut [f32]> = out.iter_mut().map(Vec::as_mut_slice).collect();
+        let scratch = &mut Scratch::default();
+        let loss = ctc(&logits_of, &mut gradient, targets, blank, 1.0, scratch);
+        let back = (0..logits.len()).map(|i| out[i % vocabulary][i / vocabulary]);
+        (loss, back.collect())
+    }
+
     fn loss(logits: &[f32], vocabulary: usize, targets: &[u32], blank: usize) -> f32 {
-        ctc(
-            &mut logits.to_vec(),
-            vocabulary,
-            targets,
-            blank,
-            &mut Scratch::default(),
-        )
+        run(logits, vocabulary, targets, blank).0
     }
 
     proptest! {
@@ -290,8 +385,7 @@ mod tests {
             logits in prop::collection::vec(-3.0f32..3.0, 24),
             targets in prop::collection::vec(1u32..4, 0..4),
         ) {
-            let mut gradient = logits.clone();
-            let value = ctc(&mut gradient, 4, &targets, 0, &mut Scratch::default());
+            let (value, gradient) = run(&logits, 4, &targets, 0);
             if value.is_infinite() {
                 prop_assert!(gradient.iter().all(|&g| g == 0.0));
                 return Ok(());
@@ -341,8 +435,7 @@ mod tests {
             .map(|i| ((i * 7919) % 113) as f32 * 3.0 - 150.0)
             .collect();
         let targets: Vec<u32> = (0..700).map(|i| 1 + (i % 4) as u32).collect();
-        let mut gradient = logits.clone();
-        let value = ctc(&mut gradient, 5, &targets, 0, &mut Scratch::default());
+        let (value, gradient) = run(&logits, 5, &targets, 0);
         assert!(value.is_finite() && value > 0.0);
         assert!(
             gradient

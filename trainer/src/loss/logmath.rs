@@ -2,6 +2,8 @@
 //!
 //! Both stay within 2e-7 relative of the exact value, which is what f32 resolves; see the tests.
 
+use crate::simd::larger;
+
 /// Stands for minus infinity: finite, so that differences stay defined.
 pub(crate) const IMPOSSIBLE: f32 = -1e30;
 
@@ -10,12 +12,15 @@ pub(crate) const IMPOSSIBLE: f32 = -1e30;
 /// `exp(x) = 2^k exp(r)`, k the nearest integer to `x / ln 2`, |r| <= ln 2 / 2, exp(r) by its Taylor sum to r^6.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a call.
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = k.mul_add_soft(-0.693_359_4, x);
-    let r = k.mul_add_soft(2.121_944_4e-4, r);
+    let x = larger(x, -87.0);
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let k = rounded - ROUND;
+    // ln 2 in two parts, the first short enough for an exact product. Multiply and add stay two operations: a fused
+    // one is a library call where the target lacks it.
+    let r = x - k * 0.693_359_4;
+    let r = r + k * 2.121_944_4e-4;
     let p = 1.0 / 720.0;
     let p = p * r + 1.0 / 120.0;
     let p = p * r + 1.0 / 24.0;
@@ -23,7 +28,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 0.5;
     let p = p * r + 1.0;
     let p = p * r + 1.0;
-    p * f32::from_bits(((k as i32 + 127) << 23) as u32)
+    p * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
 /// `ln(s)` for `1 <= s < 8`.
@@ -44,23 +49,18 @@ pub(crate) fn ln(s: f32) -> f32 {
     e as f32 * std::f32::consts::LN_2 + z * (p * z2 + 2.0)
 }
 
+/// `ln(exp a + exp b)`.
+#[inline(always)]
+pub(crate) fn add2(a: f32, b: f32) -> f32 {
+    let top = larger(a, b);
+    top + ln(exp(a - top) + exp(b - top))
+}
+
 /// `ln(exp a + exp b + exp c)`.
 #[inline(always)]
 pub(crate) fn add3(a: f32, b: f32, c: f32) -> f32 {
-    let top = a.max(b).max(c);
+    let top = larger(larger(a, b), c);
     top + ln(exp(a - top) + exp(b - top) + exp(c - top))
-}
-
-trait MulAddSoft {
-    /// `self * a + b` as two operations: a fused one is a library call where the target lacks it.
-    fn mul_add_soft(self, a: f32, b: f32) -> f32;
-}
-
-impl MulAddSoft for f32 {
-    #[inline(always)]
-    fn mul_add_soft(self, a: f32, b: f32) -> f32 {
-        self * a + b
-    }
 }
 
 #[cfg(test)]
@@ -85,5 +85,6 @@ mod tests {
     fn sums_of_impossible_stay_impossible() {
         assert!(add3(IMPOSSIBLE, IMPOSSIBLE, IMPOSSIBLE) < IMPOSSIBLE / 2.0);
         assert_eq!(add3(-1.5, IMPOSSIBLE, IMPOSSIBLE), -1.5);
+        assert_eq!(add2(IMPOSSIBLE, -1.5), -1.5);
     }
 }

@@ -5,11 +5,19 @@
 //! parameters declared on the way ([`ParameterSpec`]) are the same whatever the form, apart from the folding
 //! that [`fold`] describes.
 
+mod attention;
 mod conv;
+mod convolution;
 mod init;
+mod linear;
+#[cfg(test)]
+mod testing;
 
+pub use attention::Attention;
 pub use conv::{ConvNorm, folded_names};
+pub use convolution::{Convolution, separable};
 pub use init::{Init, initialize};
+pub use linear::Bias;
 
 use crate::Result;
 use crate::graph::{DType, Graph, Value};
@@ -106,6 +114,10 @@ impl Net {
         decays: bool,
     ) -> Result<Value> {
         if let Some(&value) = self.known.get(name) {
+            if self.graph.shape(value) != shape {
+                let expected = format!("the parameter {name:?} in the shape {shape:?}");
+                return Err(self.graph.mismatch(name, &expected, &[value]));
+            }
             return Ok(value);
         }
         let value = self.graph.parameter(name, shape)?;

@@ -10,6 +10,10 @@ pub fn learning_rate(config: &TrainConfig, step: u64, progress: f64) -> f32 {
     }
     match config.schedule {
         Schedule::Constant => peak,
+        Schedule::Polynomial => {
+            let rest = 1.0 - progress.clamp(0.0, 1.0);
+            config.final_learning_rate + (peak - config.final_learning_rate) * (rest * rest) as f32
+        }
         Schedule::Cosine => {
             let phase = std::f64::consts::PI * progress.clamp(0.0, 1.0);
             let share = (0.5 + 0.5 * phase.cos()) as f32;
@@ -34,5 +38,12 @@ mod tests {
         assert_eq!(learning_rate(&config, 9, 0.0), 1.0);
         assert!((learning_rate(&config, 10, 0.5) - 0.505).abs() < 1e-6);
         assert!((learning_rate(&config, 10, 2.0) - 0.01).abs() < 1e-6);
+        let square = TrainConfig {
+            schedule: Schedule::Polynomial,
+            ..config
+        };
+        for (progress, expected) in [(0.0, 1.0), (0.5, 0.2575), (1.0, 0.01)] {
+            assert!((learning_rate(&square, 10, progress) - expected).abs() < 1e-6);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `acolyte-train bench`: measure the training engine; JSON lines for `cargo xtask bench`.
 
 use acolyte::model::Library;
-use acolyte_trainer::bench::{ctc_loss, optimizer, profile, train_step};
+use acolyte_trainer::bench::{ctc_loss, operators, optimizer, profile, train_step};
 use acolyte_trainer::graph::exec::Engine;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -27,6 +27,8 @@ enum Work {
     TrainStep,
     /// CTC loss and gradient.
     CtcLoss,
+    /// The gradient of each operator alone.
+    Operators,
     /// AdamW over ten million parameters.
     Optimizer,
 }
@@ -40,6 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let rows = match arguments.work {
         Work::TrainStep => train_step(&engine)?,
         Work::CtcLoss => ctc_loss(&engine)?,
+        Work::Operators => operators(&engine)?,
         Work::Optimizer => optimizer(),
     };
     for row in rows {

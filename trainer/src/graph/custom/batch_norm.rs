@@ -8,7 +8,8 @@
 //! x `[B, C, H, W]`, mask `[B, 1, H, W]` of 0 and 1. One pass over a channel for each sum, where plain ONNX
 //! operators take a dozen.
 
-use super::kernel::{axes4, guarded, operand, parallel, sum2};
+use super::kernel::{axes4, guarded, operand, parallel};
+use crate::simd::{sum2, vectorized};
 use ort::operator::{
     BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
 };
@@ -102,7 +103,7 @@ fn forward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
     let (_, bias) = bias.try_extract_tensor::<f32>()?;
     let (_, mask) = mask.try_extract_tensor::<f32>()?;
     let area = h * w;
-    let count = f64::from(sum2(mask, mask, |m, _| m)).max(1.0) as f32;
+    let count = vectorized!(sum2::<64>(mask, mask, |m, _| m)).max(1.0);
     let missing = || ort::Error::new("BatchNorm has three outputs");
     let mut y = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
     let mut mean = context.output(1, [channels])?.ok_or_else(missing)?;
@@ -117,30 +118,32 @@ fn forward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
         .enumerate()
         .collect();
     parallel(context, jobs, |(channel, ((rows, mean), variance))| {
-        let row = |item: usize| &x[(item * channels + channel) * area..][..area];
-        let mask_row = |item: usize| &mask[item * area..][..area];
-        let items = rows.len();
-        *mean = (0..items)
-            .map(|i| sum2(row(i), mask_row(i), |x, m| x * m))
-            .sum::<f32>()
-            / count;
-        let center = *mean;
-        *variance = (0..items)
-            .map(|i| sum2(row(i), mask_row(i), |x, m| (x - center) * (x - center) * m))
-            .sum::<f32>()
-            / count;
-        let gain = scale[channel] / (*variance + settings.epsilon).sqrt();
-        let offset = bias[channel] - center * gain;
-        let floor = if settings.relu {
-            0.0
-        } else {
-            f32::NEG_INFINITY
-        };
-        for (item, out) in rows.into_iter().enumerate() {
-            for ((out, &x), &m) in out.iter_mut().zip(row(item)).zip(mask_row(item)) {
-                *out = (gain * x + offset).max(floor) * m;
+        vectorized!({
+            let row = |item: usize| &x[(item * channels + channel) * area..][..area];
+            let mask_row = |item: usize| &mask[item * area..][..area];
+            let items = rows.len();
+            *mean = (0..items)
+                .map(|i| sum2::<64>(row(i), mask_row(i), |x, m| x * m))
+                .sum::<f32>()
+                / count;
+            let center = *mean;
+            *variance = (0..items)
+                .map(|i| sum2::<64>(row(i), mask_row(i), |x, m| (x - center) * (x - center) * m))
+                .sum::<f32>()
+                / count;
+            let gain = scale[channel] / (*variance + settings.epsilon).sqrt();
+            let offset = bias[channel] - center * gain;
+            let floor = if settings.relu {
+                0.0
+            } else {
+                f32::NEG_INFINITY
+            };
+            for (item, out) in rows.into_iter().enumerate() {
+                for ((out, &x), &m) in out.iter_mut().zip(row(item)).zip(mask_row(item)) {
+                    *out = (gain * x + offset).max(floor) * m;
+                }
             }
-        }
+        })
     })
 }
 
@@ -158,7 +161,7 @@ fn backward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
     let (_, variance) = variance.try_extract_tensor::<f32>()?;
     let (_, dy) = dy.try_extract_tensor::<f32>()?;
     let area = h * w;
-    let count = f64::from(sum2(mask, mask, |m, _| m)).max(1.0) as f32;
+    let count = vectorized!(sum2::<64>(mask, mask, |m, _| m)).max(1.0);
     let missing = || ort::Error::new("BatchNormGrad has three outputs");
     let mut dx = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
     let mut dscale = context.output(1, [channels])?.ok_or_else(missing)?;
@@ -173,43 +176,45 @@ fn backward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
         .enumerate()
         .collect();
     parallel(context, jobs, |(channel, ((rows, dscale), dbias))| {
-        let at = |data: &'_ [f32], item: usize| -> std::ops::Range<usize> {
-            let start = (item * channels + channel) * area;
-            debug_assert!(start + area <= data.len());
-            start..start + area
-        };
-        let center = mean[channel];
-        let inverse = 1.0 / (variance[channel] + settings.epsilon).sqrt();
-        let (mut sum, mut product) = (0.0f32, 0.0f32);
-        // dx holds the masked gradient first, so that the second pass reads one array less.
-        let mut rows = rows;
-        for (item, out) in rows.iter_mut().enumerate() {
-            let range = at(x, item);
-            let m = &mask[item * area..][..area];
-            let (dy, y) = (&dy[range.clone()], &y[range.clone()]);
-            if settings.relu {
-                for (((g, &dy), &y), &m) in out.iter_mut().zip(dy).zip(y).zip(m) {
-                    *g = if y > 0.0 { dy * m } else { 0.0 };
+        vectorized!({
+            let at = |data: &'_ [f32], item: usize| -> std::ops::Range<usize> {
+                let start = (item * channels + channel) * area;
+                debug_assert!(start + area <= data.len());
+                start..start + area
+            };
+            let center = mean[channel];
+            let inverse = 1.0 / (variance[channel] + settings.epsilon).sqrt();
+            let (mut sum, mut product) = (0.0f32, 0.0f32);
+            // dx holds the masked gradient first, so that the second pass reads one array less.
+            let mut rows = rows;
+            for (item, out) in rows.iter_mut().enumerate() {
+                let range = at(x, item);
+                let m = &mask[item * area..][..area];
+                let (dy, y) = (&dy[range.clone()], &y[range.clone()]);
+                if settings.relu {
+                    for (((g, &dy), &y), &m) in out.iter_mut().zip(dy).zip(y).zip(m) {
+                        *g = if y > 0.0 { dy * m } else { 0.0 };
+                    }
+                } else {
+                    for ((g, &dy), &m) in out.iter_mut().zip(dy).zip(m) {
+                        *g = dy * m;
+                    }
                 }
-            } else {
-                for ((g, &dy), &m) in out.iter_mut().zip(dy).zip(m) {
-                    *g = dy * m;
+                sum += sum2::<64>(out, out, |g, _| g);
+                product += sum2::<64>(out, &x[range], |g, x| g * (x - center));
+            }
+            *dbias = sum;
+            *dscale = product * inverse;
+            let gain = scale[channel] * inverse;
+            let shift = sum / count;
+            let slope = *dscale * inverse / count;
+            for (item, out) in rows.into_iter().enumerate() {
+                let range = at(x, item);
+                let m = &mask[item * area..][..area];
+                for ((g, &x), &m) in out.iter_mut().zip(&x[range]).zip(m) {
+                    *g = gain * (*g - shift - (x - center) * slope) * m;
                 }
             }
-            sum += sum2(out, out, |g, _| g);
-            product += sum2(out, &x[range], |g, x| g * (x - center));
-        }
-        *dbias = sum;
-        *dscale = product * inverse;
-        let gain = scale[channel] * inverse;
-        let shift = sum / count;
-        let slope = *dscale * inverse / count;
-        for (item, out) in rows.into_iter().enumerate() {
-            let range = at(x, item);
-            let m = &mask[item * area..][..area];
-            for ((g, &x), &m) in out.iter_mut().zip(&x[range]).zip(m) {
-                *g = gain * (*g - shift - (x - center) * slope) * m;
-            }
-        }
+        })
     })
 }

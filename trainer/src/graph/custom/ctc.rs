@@ -39,14 +39,40 @@ impl Operator for CtcLoss {
     }
 }
 
-/// One utterance: where it stands, what it says, and its logits `[frames, V]`, later its gradient.
-struct Segment {
+/// One utterance: what it says, its logits, and where its gradient goes, one slice a symbol.
+struct Segment<'a> {
+    targets: Vec<u32>,
+    weight: f32,
+    logits: Vec<&'a [f32]>,
+    gradient: Vec<&'a mut [f32]>,
+    loss: f32,
+}
+
+/// The frames of a segment in its row.
+#[derive(Clone, Copy)]
+struct Place {
     row: usize,
     start: usize,
     frames: usize,
-    targets: Vec<u32>,
-    values: Vec<f32>,
-    loss: f32,
+}
+
+/// The places of `segments [S, 3]`, checked to lie inside `rows` rows of `frames` frames.
+fn places(segments: &[i32], rows: usize, frames: usize) -> ort::Result<Vec<Place>> {
+    let read = |(index, place): (usize, &[i32; 3])| {
+        let [row, start, length] = place.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        if length > frames || start > frames - length || row >= rows {
+            return Err(ort::Error::new(format!(
+                "CTC segment {index} ({place:?}) lies outside logits of {rows} rows and {frames} frames"
+            )));
+        }
+        Ok(Place {
+            row,
+            start,
+            frames: length,
+        })
+    };
+    let segments = segments.as_chunks::<3>().0;
+    segments.iter().enumerate().map(read).collect()
 }
 
 fn compute(context: &ComputeContext, blank: usize) -> ort::Result<()> {
@@ -59,55 +85,7 @@ fn compute(context: &ComputeContext, blank: usize) -> ort::Result<()> {
     let (target_shape, targets) = targets.try_extract_tensor::<i32>()?;
     let (_, weights) = weights.try_extract_tensor::<f32>()?;
     let longest = target_shape.last().map_or(0, |&n| n as usize);
-    let mut jobs = Vec::with_capacity(weights.len());
-    for (index, place) in segments.chunks_exact(3).enumerate() {
-        let &[row, start, length] = place else {
-            continue;
-        };
-        let (row, start, length) = (row as usize, start as usize, length as usize);
-        if length > frames || start > frames - length || row >= rows {
-            return Err(ort::Error::new(format!(
-                "CTC segment {index} ({place:?}) lies outside logits of {rows} rows and {frames} frames"
-            )));
-        }
-        jobs.push(Segment {
-            row,
-            start,
-            frames: length,
-            targets: targets[index * longest..][..longest]
-                .iter()
-                .take_while(|&&symbol| symbol >= 0)
-                .map(|&symbol| symbol as u32)
-                .collect(),
-            values: Vec::new(),
-            loss: 0.0,
-        });
-    }
-    parallel(
-        context,
-        jobs.iter_mut().filter(|job| job.frames > 0).collect(),
-        |job| {
-            job.values = vec![0.0; job.frames * vocabulary];
-            for symbol in 0..vocabulary {
-                let source = &logits[(job.row * vocabulary + symbol) * frames + job.start..];
-                for (target, &value) in job.values[symbol..]
-                    .iter_mut()
-                    .step_by(vocabulary)
-                    .zip(&source[..job.frames])
-                {
-                    *target = value;
-                }
-            }
-            let mut scratch = Scratch::default();
-            job.loss = ctc(
-                &mut job.values,
-                vocabulary,
-                &job.targets,
-                blank,
-                &mut scratch,
-            );
-        },
-    )?;
+    let places = places(segments, rows, frames)?;
     let missing = || ort::Error::new("CtcLoss has three outputs");
     let mut total = context.output(0, [0usize; 0])?.ok_or_else(missing)?;
     let mut losses = context.output(1, [weights.len()])?.ok_or_else(missing)?;
@@ -115,29 +93,75 @@ fn compute(context: &ComputeContext, blank: usize) -> ort::Result<()> {
     let (_, total) = total.try_extract_tensor_mut::<f32>()?;
     let (_, losses) = losses.try_extract_tensor_mut::<f32>()?;
     let (_, gradient) = gradient.try_extract_tensor_mut::<f32>()?;
+    let mut jobs: Vec<Segment<'_>> = weights
+        .iter()
+        .enumerate()
+        .map(|(index, &weight)| Segment {
+            targets: targets[index * longest..][..longest]
+                .iter()
+                .map_while(|&symbol| u32::try_from(symbol).ok())
+                .collect(),
+            weight,
+            logits: Vec::with_capacity(vocabulary),
+            gradient: Vec::with_capacity(vocabulary),
+            loss: 0.0,
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..places.len())
+        .filter(|&i| places[i].frames > 0)
+        .collect();
+    order.sort_by_key(|&i| (places[i].row, places[i].start));
+    // Every line is one symbol of one row: its segments take their parts, what is between them has no gradient.
+    let lines = logits.chunks_exact(frames.max(1));
+    for (line, (values, mut out)) in lines
+        .zip(gradient.chunks_exact_mut(frames.max(1)))
+        .enumerate()
+    {
+        let first = order.partition_point(|&i| places[i].row < line / vocabulary);
+        let mut done = 0;
+        for &index in &order[first..] {
+            let place = places[index];
+            if place.row != line / vocabulary {
+                break;
+            }
+            let Some(gap) = place.start.checked_sub(done) else {
+                return Err(ort::Error::new(format!(
+                    "CTC segment {index} overlaps the one before it in row {}",
+                    place.row
+                )));
+            };
+            let (between, from) = std::mem::take(&mut out).split_at_mut(gap);
+            between.fill(0.0);
+            let (own, after) = from.split_at_mut(place.frames);
+            jobs[index]
+                .logits
+                .push(&values[place.start..][..place.frames]);
+            jobs[index].gradient.push(own);
+            out = after;
+            done = place.start + place.frames;
+        }
+        out.fill(0.0);
+    }
+    let used = jobs.iter_mut().filter(|job| !job.logits.is_empty());
+    parallel(context, used.collect(), |job| {
+        let scratch = &mut Scratch::default();
+        job.loss = ctc(
+            &job.logits,
+            &mut job.gradient,
+            &job.targets,
+            blank,
+            job.weight,
+            scratch,
+        );
+    })?;
     let mut sum = 0.0f64;
-    for ((out, job), &weight) in losses.iter_mut().zip(&jobs).zip(weights) {
+    for (out, job) in losses.iter_mut().zip(&jobs) {
         *out = job.loss;
         // An infeasible target is left out; a NaN must show.
         if !job.loss.is_infinite() {
-            sum += f64::from(job.loss) * f64::from(weight);
+            sum += f64::from(job.loss) * f64::from(job.weight);
         }
     }
     total[0] = sum as f32;
-    let lines: Vec<_> = gradient
-        .chunks_exact_mut(frames.max(1))
-        .enumerate()
-        .collect();
-    parallel(context, lines, |(line, out)| {
-        let (row, symbol) = (line / vocabulary, line % vocabulary);
-        out.fill(0.0);
-        for (job, &weight) in jobs.iter().zip(weights) {
-            if job.row == row && job.frames > 0 && job.loss.is_finite() {
-                let values = job.values[symbol..].iter().step_by(vocabulary);
-                for (out, &value) in out[job.start..][..job.frames].iter_mut().zip(values) {
-                    *out = value * weight;
-                }
-            }
-        }
-    })
+    Ok(())
 }

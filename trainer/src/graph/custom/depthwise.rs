@@ -4,7 +4,8 @@
 //! x `[B, C, H, W]`, dy `[B, C, Ho, Wo]` to dw `[C, 1, kh, kw]`. Rows are padded once; each tap is then a dot
 //! product of two rows.
 
-use super::kernel::{axes4, guarded, operand, parallel, sum2};
+use super::kernel::{axes4, guarded, operand, parallel};
+use crate::simd::{LANES, sum2, vectorized};
 use ort::operator::{
     BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
 };
@@ -74,37 +75,39 @@ fn compute(context: &ComputeContext, geometry: &Geometry) -> ort::Result<()> {
     let [top, left, _, right] = geometry.pads;
     let width = left + w + right;
     parallel(context, jobs, |(channel, dw)| {
-        dw.fill(0.0);
-        let mut padded = vec![0.0f32; h * width];
-        for item in 0..items {
-            let plane = (item * channels + channel) * h * w;
-            for (row, target) in padded.chunks_exact_mut(width).enumerate() {
-                target[left..left + w].copy_from_slice(&x[plane + row * w..][..w]);
-            }
-            for p in 0..ho {
-                let dy_row = &dy[((item * channels + channel) * ho + p) * wo..][..wo];
-                for i in 0..kh {
-                    let Some(row) = (p * geometry.strides[0] + i * geometry.dilations[0])
-                        .checked_sub(top)
-                        .filter(|&row| row < h)
-                    else {
-                        continue;
-                    };
-                    let x_row = &padded[row * width..][..width];
-                    for j in 0..kw {
-                        let start = j * geometry.dilations[1];
-                        dw[i * kw + j] += if geometry.strides[1] == 1 {
-                            sum2(dy_row, &x_row[start..start + wo], |a, b| a * b)
-                        } else {
-                            dy_row
-                                .iter()
-                                .zip(x_row[start..].iter().step_by(geometry.strides[1]))
-                                .map(|(a, b)| a * b)
-                                .sum()
+        vectorized!({
+            dw.fill(0.0);
+            let mut padded = vec![0.0f32; h * width];
+            for item in 0..items {
+                let plane = (item * channels + channel) * h * w;
+                for (row, target) in padded.chunks_exact_mut(width).enumerate() {
+                    target[left..left + w].copy_from_slice(&x[plane + row * w..][..w]);
+                }
+                for p in 0..ho {
+                    let dy_row = &dy[((item * channels + channel) * ho + p) * wo..][..wo];
+                    for i in 0..kh {
+                        let Some(row) = (p * geometry.strides[0] + i * geometry.dilations[0])
+                            .checked_sub(top)
+                            .filter(|&row| row < h)
+                        else {
+                            continue;
                         };
+                        let x_row = &padded[row * width..][..width];
+                        for j in 0..kw {
+                            let start = j * geometry.dilations[1];
+                            dw[i * kw + j] += if geometry.strides[1] == 1 {
+                                sum2::<LANES>(dy_row, &x_row[start..start + wo], |a, b| a * b)
+                            } else {
+                                dy_row
+                                    .iter()
+                                    .zip(x_row[start..].iter().step_by(geometry.strides[1]))
+                                    .map(|(a, b)| a * b)
+                                    .sum()
+                            };
+                        }
                     }
                 }
             }
-        }
+        })
     })
 }

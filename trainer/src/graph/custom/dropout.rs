@@ -2,6 +2,7 @@
 //! alone, so that a resumed run draws what an uninterrupted one would.
 
 use super::kernel::{guarded, operand, parallel};
+use crate::simd::vectorized;
 use ort::operator::{
     BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
 };
@@ -13,6 +14,7 @@ pub(super) struct DropoutMask;
 const CHUNK: usize = 16 * 1024;
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection that passes for random.
+#[inline(always)]
 pub(crate) fn mix(mut z: u64) -> u64 {
     z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -51,10 +53,12 @@ impl Operator for DropoutMask {
                 let keep = 1.0 / (1.0 - rate);
                 let jobs: Vec<_> = out.chunks_mut(CHUNK).enumerate().collect();
                 parallel(context, jobs, |(chunk, out)| {
-                    for (index, value) in out.iter_mut().enumerate() {
-                        let draw = mix(base ^ (chunk * CHUNK + index) as u64) >> 32;
-                        *value = if draw < threshold { 0.0 } else { keep };
-                    }
+                    vectorized!({
+                        for (index, value) in out.iter_mut().enumerate() {
+                            let draw = mix(base ^ (chunk * CHUNK + index) as u64) >> 32;
+                            *value = if draw < threshold { 0.0 } else { keep };
+                        }
+                    })
                 })
             })
         }))

@@ -1,11 +1,57 @@
 //! What all kernels share: reading operands, running jobs on ONNX Runtime's own threads, and turning a panic into
 //! an error.
 
-use ort::operator::ComputeContext;
+use ort::operator::{
+    BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
+};
+use ort::value::TensorElementType::Float32;
 use ort::value::ValueRef;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An operator whose operands and results are all f32.
+pub(super) struct Floats<S> {
+    /// Its ONNX name.
+    pub name: &'static str,
+    /// Number of operands.
+    pub inputs: usize,
+    /// Number of results.
+    pub outputs: usize,
+    /// Reads the attributes.
+    pub read: fn(&KernelContext<'_>) -> ort::Result<S>,
+    /// Computes the results.
+    pub compute: fn(&ComputeContext, &S) -> ort::Result<()>,
+}
+
+impl<S: Send + Sync + 'static> Operator for Floats<S> {
+    type Kernel<'attr> = BoxedKernel<'attr>;
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
+        (0..self.inputs).map(|_| OperatorInput::required(Float32))
+    }
+
+    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
+        (0..self.outputs).map(|_| OperatorOutput::required(Float32))
+    }
+
+    fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
+        let settings = (self.read)(info)?;
+        let compute = self.compute;
+        Ok(Box::new(move |context: &ComputeContext| {
+            guarded(|| compute(context, &settings))
+        }))
+    }
+}
+
+/// A mistake in how a graph uses one of our operators.
+pub(super) fn misuse(what: &str) -> ort::Error {
+    ort::Error::new(what.to_owned())
+}
 
 /// Operand `index`, which the graph always gives.
 pub(super) fn operand(context: &ComputeContext, index: usize) -> ort::Result<ValueRef<'_>> {
@@ -53,25 +99,4 @@ pub(super) fn parallel<J: Send>(
         return Err(ort::Error::new("a kernel of the trainer panicked"));
     }
     Ok(())
-}
-
-/// Number of partial sums: enough for the widest vector registers.
-pub(super) const LANES: usize = 16;
-
-/// `sum f(a, b)` in a fixed order with [`LANES`] partial sums.
-#[inline(always)]
-pub(super) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            lanes[lane] += f(a[lane], b[lane]);
-        }
-    }
-    let mut total: f32 = lanes.iter().sum();
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        total += f(a, b);
-    }
-    total
 }

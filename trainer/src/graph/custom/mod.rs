@@ -9,6 +9,10 @@ mod ctc;
 mod depthwise;
 mod dropout;
 mod kernel;
+mod layer_norm;
+mod max_pool;
+mod rows;
+mod silu;
 
 use super::op::Op;
 use crate::Result;
@@ -26,7 +30,19 @@ pub(crate) fn domain() -> Result<OperatorDomain> {
         .add(batch_norm::Backward)?
         .add(ctc::CtcLoss)?
         .add(depthwise::WeightGrad)?
-        .add(dropout::DropoutMask)?)
+        .add(dropout::DropoutMask)?
+        .add(layer_norm::FORWARD)?
+        .add(layer_norm::BACKWARD)?
+        .add(max_pool::BACKWARD)?
+        .add(rows::FORWARD)?
+        .add(rows::BACKWARD)?
+        .add(silu::FORWARD)?
+        .add(silu::BACKWARD)?)
+}
+
+/// Whether a kernel of ours replaces an operator that ONNX has too.
+pub(crate) fn replaces(op: &Op) -> bool {
+    matches!(op, Op::LayerNorm { .. })
 }
 
 /// The ONNX name of one of our operators.
@@ -37,6 +53,13 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::CtcLoss { .. } => "CtcLoss",
         Op::DepthwiseWeightGrad { .. } => "DepthwiseWeightGrad",
         Op::DropoutMask { .. } => "DropoutMask",
+        Op::LayerNorm { .. } => "LayerNorm",
+        Op::LayerNormGrad => "LayerNormGrad",
+        Op::DepthwiseRows(_) => "DepthwiseRows",
+        Op::DepthwiseRowsGrad(_) => "DepthwiseRowsGrad",
+        Op::MaxPoolGrad(_) => "MaxPoolGrad",
+        Op::Silu => "Silu",
+        Op::SiluGrad => "SiluGrad",
         _ => "Unknown",
     }
 }
@@ -47,6 +70,15 @@ pub(crate) fn attributes(op: &Op) -> Vec<AttributeProto> {
     match op {
         Op::BatchNorm { epsilon, relu } | Op::BatchNormGrad { epsilon, relu } => {
             vec![float("epsilon", *epsilon), int("relu", i64::from(*relu))]
+        }
+        Op::MaxPoolGrad(window) => vec![
+            ints("kernel", &list(&window.kernel)),
+            ints("strides", &list(&window.strides)),
+            ints("pads", &list(&window.pads)),
+        ],
+        Op::LayerNorm { epsilon } => vec![float("epsilon", *epsilon)],
+        Op::DepthwiseRows(taps) | Op::DepthwiseRowsGrad(taps) => {
+            vec![ints("taps", &list(&[taps.left, taps.right, taps.dilation]))]
         }
         Op::CtcLoss { blank } => vec![int("blank", *blank as i64)],
         Op::DepthwiseWeightGrad { conv, kernel } => vec![

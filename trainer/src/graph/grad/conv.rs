@@ -4,8 +4,8 @@
 //! With `y[o, p] = sum_{i, k} w[o, i, k] x[i, p s + k d - pad]`:
 //! - `dx`: stride 1 is a convolution of dy with the kernel flipped and its channel axes exchanged, padded by
 //!   `d (k - 1) - pad`; other strides are a transposed convolution.
-//! - `dw`: the k slices of the padded input that the taps saw, stacked on the channel axis, times dy. For one
-//!   row (B = 1, the packed layout) that is a single product without any transposition.
+//! - `dw`: the k slices of the padded input that the taps saw, stacked on the channel axis, times dy: one product,
+//!   with channels outermost. For one row (B = 1, the packed layout) they are so already.
 
 use super::Site;
 use crate::Result;
@@ -37,7 +37,8 @@ fn shape4(g: &Graph, value: Value) -> Result<[usize; 4]> {
         .map_err(|_| g.mismatch("a convolution's gradient", "four axes", &[value]))
 }
 
-fn input_gradient(
+/// The gradient of x `[B, Ci, H, W]`, of which only the shape counts.
+pub(in crate::graph) fn input_gradient(
     g: &mut Graph,
     a: &ConvAttributes,
     x: Value,
@@ -90,17 +91,18 @@ fn weight_gradient(
     let before = [0, 0, a.pads[0], a.pads[1]];
     let after = [0, 0, a.pads[2], a.pads[3]];
     let padded = g.pad(x, &before, &after)?;
-    let positions = ho * wo;
+    if kh * kw == 1 && a.group == 1 && a.strides == [1, 1] {
+        return pointwise_weight_gradient(g, padded, dy, kernel);
+    }
+    let padded = channels_outermost(g, padded)?;
+    let dy = channels_outermost(g, dy)?;
+    let positions = b * ho * wo;
+    let outputs = co / a.group;
     let mut parts = Vec::with_capacity(a.group);
     for group in 0..a.group {
-        let (x_group, dy_group) = if a.group == 1 {
-            (padded, dy)
-        } else {
-            (
-                g.narrow(padded, 1, group * per_group, per_group)?,
-                g.narrow(dy, 1, group * (co / a.group), co / a.group)?,
-            )
-        };
+        let x_group = g.narrow(padded, 0, group * per_group, per_group)?;
+        let dy_group = g.narrow(dy, 0, group * outputs, outputs)?;
+        let dy_group = g.reshape(dy_group, &[outputs, positions])?;
         let mut taps = Vec::with_capacity(kh * kw);
         for row in 0..kh {
             for column in 0..kw {
@@ -110,12 +112,12 @@ fn weight_gradient(
                     step: step as isize,
                 };
                 let ranges = [
-                    SliceRange::all(b),
                     SliceRange::all(per_group),
+                    SliceRange::all(b),
                     range(row * a.dilations[0], ho, a.strides[0]),
                     range(column * a.dilations[1], wo, a.strides[1]),
                 ];
-                let whole = g.shape(x_group) == [b, per_group, ho, wo];
+                let whole = g.shape(x_group) == [per_group, b, ho, wo];
                 taps.push(if whole {
                     x_group
                 } else {
@@ -123,21 +125,10 @@ fn weight_gradient(
                 });
             }
         }
-        let unfolded = g.concat(&taps, 1)?;
-        let columns = kh * kw * per_group;
-        let outputs = co / a.group;
         // [outputs, taps * inputs], taps outermost.
-        let product = if b == 1 {
-            let unfolded = g.reshape(unfolded, &[columns, positions])?;
-            let dy = g.reshape(dy_group, &[outputs, positions])?;
-            g.gemm(dy, unfolded, false, true)?
-        } else {
-            let unfolded = g.reshape(unfolded, &[b, columns, positions])?;
-            let unfolded = g.transpose(unfolded, &[0, 2, 1])?;
-            let dy = g.reshape(dy_group, &[b, outputs, positions])?;
-            let batched = g.matmul(dy, unfolded)?;
-            g.reduce_sum(batched, &[0], false)?
-        };
+        let unfolded = g.concat(&taps, 0)?;
+        let unfolded = g.reshape(unfolded, &[kh * kw * per_group, positions])?;
+        let product = g.gemm(dy_group, unfolded, false, true)?;
         let split = g.reshape(product, &[outputs, kh * kw, per_group])?;
         let ordered = if kh * kw == 1 {
             split
@@ -147,4 +138,36 @@ fn weight_gradient(
         parts.push(g.reshape(ordered, &[outputs, per_group, kh, kw])?);
     }
     g.concat(&parts, 0)
+}
+
+/// `[B, C, H, W]` to `[C, B, H, W]`: without a copy for one item.
+fn channels_outermost(g: &mut Graph, x: Value) -> Result<Value> {
+    let [b, c, h, w] = shape4(g, x)?;
+    if b == 1 {
+        return g.reshape(x, &[c, 1, h, w]);
+    }
+    g.transpose(x, &[1, 0, 2, 3])
+}
+
+/// One product an item, summed: nothing is unfolded, so nothing needs to be transposed.
+fn pointwise_weight_gradient(
+    g: &mut Graph,
+    x: Value,
+    dy: Value,
+    kernel: [usize; 4],
+) -> Result<Value> {
+    let [b, ci, h, w] = shape4(g, x)?;
+    let co = kernel[0];
+    let product = if b == 1 {
+        let x = g.reshape(x, &[ci, h * w])?;
+        let dy = g.reshape(dy, &[co, h * w])?;
+        g.gemm(dy, x, false, true)?
+    } else {
+        let x = g.reshape(x, &[b, ci, h * w])?;
+        let x = g.transpose(x, &[0, 2, 1])?;
+        let dy = g.reshape(dy, &[b, co, h * w])?;
+        let batched = g.matmul(dy, x)?;
+        g.reduce_sum(batched, &[0], false)?
+    };
+    g.reshape(product, &kernel)
 }

@@ -1,7 +1,7 @@
 //! Gradient rules of our own operators.
 
 use super::Site;
-use crate::graph::op::Op;
+use crate::graph::op::{Op, Taps};
 use crate::graph::{DType, Graph, Value};
 use crate::{Error, ErrorKind, Result};
 
@@ -31,6 +31,24 @@ pub(super) fn batch_norm(
         &outputs,
     );
     Ok(vec![Some(out[0]), Some(out[1]), Some(out[2]), None])
+}
+
+/// See [`crate::graph::custom`] for the formulas.
+pub(super) fn depthwise_rows(
+    g: &mut Graph,
+    taps: Taps,
+    site: &Site<'_>,
+) -> Result<Vec<Option<Value>>> {
+    let (x, w, bias, dy) = (site.inputs[0], site.inputs[1], site.inputs[2], site.dy()?);
+    let outputs = [x, w, bias].map(|v| (DType::F32, g.shape(v).to_vec()));
+    let out = g.node(Op::DepthwiseRowsGrad(taps), &[x, w, dy], &outputs);
+    Ok(out.into_iter().map(Some).collect())
+}
+
+pub(super) fn silu(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    let (x, dy) = (site.inputs[0], site.dy()?);
+    let shape = g.shape(x).to_vec();
+    Ok(vec![Some(g.node1(Op::SiluGrad, &[x, dy], shape))])
 }
 
 /// The forward node computes the gradient with the loss: what remains is a scale.

@@ -2,7 +2,8 @@
 
 use super::{Site, unbroadcast};
 use crate::Result;
-use crate::graph::{Graph, Value};
+use crate::graph::op::Op;
+use crate::graph::{DType, Graph, Value};
 
 fn transposed(g: &mut Graph, x: Value) -> Result<Value> {
     let rank = g.shape(x).len();
@@ -86,32 +87,18 @@ pub(super) fn log_softmax(
     Ok(vec![Some(g.sub(dy, product)?)])
 }
 
-/// With `n = (x - mean) r` and `e = dy scale`:
-/// `dx = r (e - mean(e) - n mean(e n))`, `dscale = sum(dy n)`, `dbias = sum(dy)`.
+/// See [`crate::graph::custom`] for the formula.
 pub(super) fn layer_norm(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    if site.upstream[1].is_some() || site.upstream[2].is_some() {
+        return Err(g.mismatch(
+            "the gradient of LayerNorm",
+            "a loss that does not depend on its statistics",
+            site.outputs,
+        ));
+    }
     let (x, scale, dy) = (site.inputs[0], site.inputs[1], site.dy()?);
-    let (mean, inverse) = (site.outputs[1], site.outputs[2]);
-    let last = g.shape(x).len() - 1;
-    let channels = g.shape(scale).to_vec();
-    let centered = g.sub(x, mean)?;
-    let n = g.mul(centered, inverse)?;
-    let mut out = vec![None, None, None];
-    if site.wanted[0] {
-        let e = g.mul(dy, scale)?;
-        let mean_e = g.reduce_mean(e, &[last], true)?;
-        let product = g.mul(e, n)?;
-        let mean_product = g.reduce_mean(product, &[last], true)?;
-        let along = g.mul(n, mean_product)?;
-        let first = g.sub(e, mean_e)?;
-        let rest = g.sub(first, along)?;
-        out[0] = Some(g.mul(rest, inverse)?);
-    }
-    if site.wanted[1] {
-        let product = g.mul(dy, n)?;
-        out[1] = Some(unbroadcast(g, product, &channels)?);
-    }
-    if site.wanted[2] {
-        out[2] = Some(unbroadcast(g, dy, &channels)?);
-    }
-    Ok(out)
+    let outputs = [x, scale, scale].map(|v| (DType::F32, g.shape(v).to_vec()));
+    let operands = [x, scale, site.outputs[1], site.outputs[2], dy];
+    let out = g.node(Op::LayerNormGrad, &operands, &outputs);
+    Ok(out.into_iter().map(Some).collect())
 }

@@ -8,9 +8,13 @@ mod conv;
 mod elementwise;
 mod fused;
 mod matrix;
+mod pool;
 mod shape;
 #[cfg(test)]
 mod tests;
+
+pub(super) use conv::input_gradient as conv_input_gradient;
+pub(super) use shape::slice_gradient;
 
 use super::op::Op;
 use super::{Graph, Literal, Origin, Value};
@@ -47,6 +51,24 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>
     if !g.shape(loss).is_empty() {
         return Err(g.mismatch("gradients", "a scalar loss", &[loss]));
     }
+    let one = g.scalar(1.0)?;
+    pull_back(g, loss, one, wrt)
+}
+
+/// Gradients of `sum(y dy)` with respect to each of `wrt`, in their shapes, `dy` being held fixed: what [`gradients`]
+/// gives where `dy` is the gradient of a loss that y goes on to.
+///
+/// # Errors
+/// [`ErrorKind::Graph`] where `dy` has another shape than y, a value does not reach y, or an operator on the way has
+/// no gradient.
+pub fn pull_back(g: &mut Graph, y: Value, dy: Value, wrt: &[Value]) -> Result<Vec<Value>> {
+    if g.shape(y) != g.shape(dy) {
+        return Err(g.mismatch(
+            "pull_back",
+            "a gradient in the shape of its value",
+            &[y, dy],
+        ));
+    }
     let forward_nodes = g.nodes.len();
     let mut active = vec![false; g.values.len()];
     for value in wrt {
@@ -60,7 +82,7 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>
         }
     }
     let mut adjoint: Vec<Option<Value>> = vec![None; g.values.len()];
-    adjoint[loss.index()] = Some(g.scalar(1.0)?);
+    adjoint[y.index()] = Some(dy);
     for index in (0..forward_nodes).rev() {
         let node = g.nodes[index].clone();
         let upstream: Vec<Option<Value>> =
@@ -122,6 +144,9 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         Op::Conv(attributes) => conv::conv(g, attributes, site),
         Op::ReduceSum { axes, .. } => shape::reduce(g, axes, false, site),
         Op::ReduceMean { axes, .. } => shape::reduce(g, axes, true, site),
+        Op::ReduceMax { axes, .. } => pool::reduce_max(g, axes, site),
+        Op::MaxPool(window) => pool::max_pool(g, *window, site),
+        Op::AveragePool(window) => pool::average_pool(g, *window, site),
         Op::Reshape(_) => shape::reshape(g, site),
         Op::Transpose(order) => shape::transpose(g, order, site),
         Op::Slice(ranges) => shape::slice(g, ranges, site),
@@ -131,11 +156,18 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         Op::Gather => shape::gather(g, site),
         Op::BatchNorm { epsilon, relu } => fused::batch_norm(g, *epsilon, *relu, site),
         Op::CtcLoss { .. } => fused::ctc_loss(g, site),
+        Op::DepthwiseRows(taps) => fused::depthwise_rows(g, *taps, site),
+        Op::Silu => fused::silu(g, site),
         Op::Greater
+        | Op::Equal
+        | Op::MaxPoolGrad(_)
         | Op::ConvTranspose { .. }
         | Op::ScatterAdd
         | Op::BatchNormGrad { .. }
         | Op::DepthwiseWeightGrad { .. }
+        | Op::DepthwiseRowsGrad(_)
+        | Op::LayerNormGrad
+        | Op::SiluGrad
         | Op::DropoutMask { .. } => Err(Error::new(
             ErrorKind::Graph,
             format!("{op:?} has no gradient: it stands in backward graphs only"),

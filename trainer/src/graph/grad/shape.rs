@@ -52,7 +52,17 @@ pub(super) fn slice(
     site: &Site<'_>,
 ) -> Result<Vec<Option<Value>>> {
     let shape = g.shape(site.inputs[0]).to_vec();
-    let mut dy = site.dy()?;
+    let dy = site.dy()?;
+    Ok(vec![Some(slice_gradient(g, dy, ranges, &shape)?)])
+}
+
+/// dy at the places of `shape` that `ranges` take.
+pub(in crate::graph) fn slice_gradient(
+    g: &mut Graph,
+    mut dy: Value,
+    ranges: &[SliceRange],
+    shape: &[usize],
+) -> Result<Value> {
     let backwards: Vec<usize> = (0..ranges.len()).filter(|&a| ranges[a].step < 0).collect();
     dy = g.flip(dy, &backwards)?;
     let mut before = vec![0; shape.len()];
@@ -70,7 +80,7 @@ pub(super) fn slice(
         };
         after[axis] = shape[axis] - before[axis] - span;
     }
-    Ok(vec![Some(g.pad(dy, &before, &after)?)])
+    g.pad(dy, &before, &after)
 }
 
 /// x with `step - 1` zeros between its elements along `axis`.

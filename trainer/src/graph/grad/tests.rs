@@ -1,115 +1,11 @@
-//! Every gradient rule against central finite differences, both run through ONNX Runtime; our own operators
-//! against their forms in plain operators.
-//!
-//! The loss is `sum(y c)` with fixed numbers c, so that every element of y counts differently. In f32 a central
-//! difference of step h is good to about `1e-6 / h + h^2`: with h = 1e-2 the tolerance is 1e-2 of the largest
-//! gradient.
+//! Every gradient rule against central finite differences and against plain operators: see [`super::super::testing`].
 
-use super::super::exec::{Engine, Executable, ParameterStore};
-use super::super::op::{Binary, ConvAttributes, SliceRange, Unary};
-use super::super::{DType, Graph, Value};
+use super::super::exec::{Executable, ParameterStore};
+use super::super::op::{Binary, ConvAttributes, SliceRange, Unary, Window};
+use super::super::testing::{check, engine, evaluate, numbers, same_in_plain_operators};
+use super::super::{DType, Graph, Taps, Value};
 use super::gradients;
 use crate::Result;
-use acolyte::model::Library;
-
-fn engine() -> Engine {
-    Engine::new(
-        &Library::find().expect("run `cargo xtask setup` first: the tests need libonnxruntime"),
-        1,
-    )
-}
-
-/// Numbers in about +-1 without repeats, different for each salt.
-fn numbers(count: usize, salt: usize) -> Vec<f32> {
-    (0..count)
-        .map(|i| {
-            let x = ((i * 7919 + salt * 104_729 + 13) % 2003) as f32 / 1001.5 - 1.0;
-            x + 0.05 * x.signum()
-        })
-        .collect()
-}
-
-type Build<'a> = &'a dyn Fn(&mut Graph, &[Value]) -> Result<Value>;
-
-/// The loss and its gradients at the given parameter values.
-fn evaluate(
-    shapes: &[&[usize]],
-    values: &[Vec<f32>],
-    build: Build<'_>,
-    with_gradients: bool,
-) -> (f32, Vec<Vec<f32>>) {
-    let mut g = Graph::new("test");
-    let mut store = ParameterStore::new(&engine());
-    let mut parameters = Vec::new();
-    for (index, (shape, data)) in shapes.iter().zip(values).enumerate() {
-        let name = format!("p{index}");
-        store.insert(&name, shape, data).unwrap();
-        parameters.push(g.parameter(&name, shape).unwrap());
-    }
-    let y = build(&mut g, &parameters).unwrap();
-    let shape = g.shape(y).to_vec();
-    let count = shape.iter().product();
-    let c = g.constant(&shape, numbers(count, 99)).unwrap();
-    let product = g.mul(y, c).unwrap();
-    let loss = g.sum_all(product).unwrap();
-    let mut names = Vec::new();
-    if with_gradients {
-        for (index, gradient) in gradients(&mut g, loss, &parameters)
-            .unwrap()
-            .into_iter()
-            .enumerate()
-        {
-            let name = format!("grad{index}");
-            g.output(&name, gradient).unwrap();
-            names.push(name);
-        }
-    }
-    g.output("loss", loss).unwrap();
-    let mut run = Executable::new(&engine(), &g, &store).unwrap();
-    run.run().unwrap();
-    let found = names
-        .iter()
-        .map(|name| run.f32(name).unwrap().to_vec())
-        .collect();
-    (run.f32("loss").unwrap()[0], found)
-}
-
-/// Compares every gradient with finite differences; `positive` moves the operands into [0.5, 2].
-fn check(label: &str, shapes: &[&[usize]], positive: bool, build: Build<'_>) {
-    let mut values: Vec<Vec<f32>> = shapes
-        .iter()
-        .enumerate()
-        .map(|(salt, shape)| numbers(shape.iter().product(), salt))
-        .collect();
-    if positive {
-        for value in values.iter_mut().flatten() {
-            *value = 1.25 + 0.7 * *value;
-        }
-    }
-    let (_, found) = evaluate(shapes, &values, build, true);
-    let step = 1e-2;
-    for parameter in 0..shapes.len() {
-        let largest = found[parameter].iter().fold(0.1f32, |a, b| a.max(b.abs()));
-        // A spread of elements, first and last included.
-        let count = values[parameter].len();
-        let stride = count.div_ceil(12);
-        for element in (0..count).step_by(stride).chain([count - 1]) {
-            let original = values[parameter][element];
-            values[parameter][element] = original + step;
-            let (above, _) = evaluate(shapes, &values, build, false);
-            values[parameter][element] = original - step;
-            let (below, _) = evaluate(shapes, &values, build, false);
-            values[parameter][element] = original;
-            let expected = (above - below) / (2.0 * step);
-            let error = (found[parameter][element] - expected).abs();
-            assert!(
-                error < 1e-2 * largest,
-                "{label}: d loss / d p{parameter}[{element}] is {}, differences give {expected}",
-                found[parameter][element]
-            );
-        }
-    }
-}
 
 #[test]
 fn elementwise() {
@@ -145,7 +41,7 @@ fn elementwise() {
             );
         }
     }
-    check("SiLU", &[&[7]], false, &|g, p| g.silu(p[0]));
+    check("SiLU", &[&[3, 37]], false, &|g, p| g.silu(p[0]));
     check("GELU", &[&[7]], false, &|g, p| g.gelu(p[0]));
     check("Where", &[&[2, 3], &[3]], false, &|g, p| {
         let condition = g.greater(p[0], p[1])?;
@@ -182,9 +78,15 @@ fn matrices() {
             g.log_softmax(p[0], axis)
         });
     }
-    check("LayerNorm", &[&[2, 3, 7], &[7], &[7]], false, &|g, p| {
-        g.layer_norm(p[0], p[1], p[2], 1e-5)
-    });
+    for x in [&[2, 3, 7][..], &[5, 40], &[67, 33], &[6]] {
+        let channels = &x[x.len() - 1..];
+        check(
+            &format!("LayerNorm {x:?}"),
+            &[x, channels, channels],
+            false,
+            &|g, p| g.layer_norm(p[0], p[1], p[2], 1e-5),
+        );
+    }
 }
 
 #[test]
@@ -232,13 +134,7 @@ fn reductions_and_moves() {
     }
     check("Gather", &[&[5, 3]], false, &|g, p| {
         // Index 1 twice: its gradients add up.
-        let data = super::super::Literal::I64(vec![1, 4, 1, 0]);
-        let indices = g.declare(
-            "i",
-            DType::I64,
-            &[2, 2],
-            super::super::Origin::Constant(data),
-        )?;
+        let indices = g.constant_i64(&[2, 2], vec![1, 4, 1, 0])?;
         g.gather(p[0], indices)
     });
 }
@@ -355,64 +251,135 @@ fn convolutions() {
     }
 }
 
-/// Batch norm in plain operators: what the kernel must equal.
-fn plain_batch_norm(g: &mut Graph, p: &[Value], mask: Value, relu: bool) -> Result<Value> {
-    let channels = g.shape(p[1])[0];
-    let count = g.reduce_sum(mask, &[0, 1, 2, 3], true)?;
-    let masked = g.mul(p[0], mask)?;
-    let sum = g.reduce_sum(masked, &[0, 2, 3], true)?;
-    let mean = g.div(sum, count)?;
-    let centered = g.sub(p[0], mean)?;
-    let square = g.mul(centered, centered)?;
-    let square = g.mul(square, mask)?;
-    let sum = g.reduce_sum(square, &[0, 2, 3], true)?;
-    let variance = g.div(sum, count)?;
-    let epsilon = g.scalar(1e-3)?;
-    let variance = g.add(variance, epsilon)?;
-    let deviation = g.unary(Unary::Sqrt, variance)?;
-    let normed = g.div(centered, deviation)?;
-    let scale = g.reshape(p[1], &[1, channels, 1, 1])?;
-    let bias = g.reshape(p[2], &[1, channels, 1, 1])?;
-    let scaled = g.mul(normed, scale)?;
-    let mut y = g.add(scaled, bias)?;
-    if relu {
-        y = g.relu(y)?;
+#[test]
+fn pooling() {
+    let window = |kernel, strides, pads| Window {
+        kernel,
+        strides,
+        pads,
+    };
+    let cases = [
+        ("tiled", [2, 3, 4, 6], Window::tiled([2, 2])),
+        ("row", [1, 2, 1, 11], window([1, 3], [1, 2], [0, 1, 0, 1])),
+        (
+            "overlapping, padded",
+            [2, 2, 5, 7],
+            window([3, 3], [2, 2], [1, 1, 1, 1]),
+        ),
+        (
+            "odd rest",
+            [1, 3, 6, 5],
+            window([2, 3], [3, 1], [0, 2, 1, 0]),
+        ),
+        ("whole", [2, 2, 3, 4], window([3, 4], [1, 1], [0; 4])),
+    ];
+    for (label, x, window) in cases {
+        check(&format!("MaxPool {label}"), &[&x], false, &|g, p| {
+            // Steps apart that no finite difference crosses.
+            let spread = g.scale(p[0], 40.0)?;
+            g.max_pool(spread, window)
+        });
+        check(&format!("AveragePool {label}"), &[&x], false, &|g, p| {
+            g.average_pool(p[0], window)
+        });
+        check(
+            &format!("MaxPool after ReLU {label}"),
+            &[&x],
+            true,
+            &|g, p| {
+                let shifted = g.scalar(1.2)?;
+                let shifted = g.sub(p[0], shifted)?;
+                let spread = g.scale(shifted, 40.0)?;
+                g.max_pool(spread, window)
+            },
+        );
     }
-    g.mul(y, mask)
+    for output in [[1, 1], [2, 3], [4, 7], [3, 7]] {
+        check("adaptive average", &[&[2, 3, 4, 7]], false, &|g, p| {
+            g.adaptive_average_pool(p[0], output)
+        });
+    }
+    for axes in [&[0][..], &[1, 2]] {
+        for keep in [false, true] {
+            check("ReduceMax", &[&[2, 3, 4]], false, &|g, p| {
+                let spread = g.scale(p[0], 40.0)?;
+                g.reduce_max(spread, axes, keep)
+            });
+        }
+    }
+}
+
+/// ReLU makes many equal zeros, of which one window's gradient must reach exactly one, or each its share.
+#[test]
+fn ties_share_or_choose() {
+    let build = |g: &mut Graph, p: &[Value]| {
+        let y = g.max_pool(p[0], Window::tiled([1, 3]))?;
+        g.reduce_max(y, &[3], true)
+    };
+    let values = [vec![0.0; 6]];
+    let shapes: [&[usize]; 1] = [&[1, 1, 1, 6]];
+    let (loss, found) = evaluate(&shapes, &values, &build, true);
+    same_in_plain_operators("ties", &shapes, &values, &build, loss, &found);
+    let c = numbers(1, 99)[0];
+    assert_eq!(found[0], [0.5 * c, 0.0, 0.0, 0.5 * c, 0.0, 0.0]);
+}
+
+#[test]
+fn gated_linear_unit() {
+    for axis in 0..3 {
+        check("GLU", &[&[2, 4, 6]], false, &|g, p| g.glu(p[0], axis));
+    }
+    let mut g = Graph::new("odd");
+    let x = g.parameter("x", &[3]).unwrap();
+    assert!(g.glu(x, 0).is_err() && g.glu(x, 1).is_err());
+    assert!(g.max_pool(x, Window::tiled([1, 2])).is_err());
+}
+
+#[test]
+fn depthwise_convolutions_along_rows() {
+    let cases = [
+        ("same", [2, 11, 5], 3, [1, 1, 1]),
+        ("causal dilated, odd channels", [1, 19, 17], 3, [4, 0, 2]),
+        ("whole and left-over channels", [3, 9, 35], 4, [2, 1, 1]),
+        ("more zeros than reach", [2, 6, 3], 2, [3, 2, 1]),
+        ("no zeros, many taps", [1, 30, 16], 17, [0, 0, 1]),
+        ("longer than a block", [2, 131, 2], 9, [8, 0, 1]),
+    ];
+    for (label, x, kernel, [left, right, dilation]) in cases {
+        let w = [x[2], 1, 1, kernel];
+        let taps = Taps {
+            left,
+            right,
+            dilation,
+        };
+        check(label, &[&x, &w, &[x[2]]], false, &|g, p| {
+            g.depthwise_rows(p[0], p[1], p[2], taps)
+        });
+    }
 }
 
 #[test]
 fn batch_norm() {
     let shapes: [&[usize]; 3] = [&[2, 3, 2, 11], &[3], &[3]];
-    let mask_of = |g: &mut Graph| {
-        let mask = (0..44).map(|i| f32::from(u8::from(i % 5 != 2))).collect();
-        g.constant(&[2, 1, 2, 11], mask)
-    };
-    let values: Vec<Vec<f32>> = shapes
-        .iter()
-        .enumerate()
-        .map(|(salt, shape)| numbers(shape.iter().product(), salt))
-        .collect();
     for relu in [false, true] {
-        let kernel = |g: &mut Graph, p: &[Value]| -> Result<Value> {
-            let mask = mask_of(g)?;
+        let build = |g: &mut Graph, p: &[Value]| -> Result<Value> {
+            let mask = (0..44).map(|i| f32::from(u8::from(i % 5 != 2))).collect();
+            let mask = g.constant(&[2, 1, 2, 11], mask)?;
             Ok(g.batch_norm(p[0], p[1], p[2], mask, 1e-3, relu)?.y)
         };
-        let plain = |g: &mut Graph, p: &[Value]| -> Result<Value> {
-            let mask = mask_of(g)?;
-            plain_batch_norm(g, p, mask, relu)
-        };
-        let (loss, ours) = evaluate(&shapes, &values, &kernel, true);
-        let (expected_loss, expected) = evaluate(&shapes, &values, &plain, true);
-        assert!((loss - expected_loss).abs() < 1e-4);
-        for (ours, expected) in ours.iter().flatten().zip(expected.iter().flatten()) {
-            assert!((ours - expected).abs() < 1e-4, "{ours} against {expected}");
+        if relu {
+            // A finite difference would step over the kink.
+            let values: Vec<Vec<f32>> = shapes
+                .iter()
+                .enumerate()
+                .map(|(salt, shape)| numbers(shape.iter().product(), salt))
+                .collect();
+            let (loss, found) = evaluate(&shapes, &values, &build, true);
+            same_in_plain_operators("BatchNorm, ReLU", &shapes, &values, &build, loss, &found);
+        } else {
+            check("BatchNorm", &shapes, false, &build);
         }
     }
-    check("BatchNorm", &shapes, false, &|g, p| {
-        let mask = mask_of(g)?;
-        Ok(g.batch_norm(p[0], p[1], p[2], mask, 1e-3, false)?.y)
-    });
 }
 
 #[test]

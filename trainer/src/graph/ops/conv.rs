@@ -28,7 +28,9 @@ impl Graph {
         let operands: Vec<Value> = [x, w].into_iter().chain(bias).collect();
         let shape = self.conv_shape(x, w, &attributes);
         match shape {
-            Some(shape) if bias.is_none_or(|b| self.shape(b) == [shape[1]]) => {
+            Some(shape)
+                if self.floats(&operands) && bias.is_none_or(|b| self.shape(b) == [shape[1]]) =>
+            {
                 Ok(self.node1(Op::Conv(attributes), &operands, shape))
             }
             _ => Err(self.mismatch(

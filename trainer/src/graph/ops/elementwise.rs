@@ -61,8 +61,11 @@ impl Graph {
 
     /// `x sigmoid(x)` (SiLU).
     pub fn silu(&mut self, x: Value) -> Result<Value> {
-        let gate = self.unary(Unary::Sigmoid, x)?;
-        self.mul(x, gate)
+        if self.dtype(x) != DType::F32 {
+            return Err(self.mismatch("Silu", "an f32 operand", &[x]));
+        }
+        let shape = self.shape(x).to_vec();
+        Ok(self.node1(Op::Silu, &[x], shape))
     }
 
     /// `x/2 (1 + erf(x / sqrt 2))` (GELU, exact form).
@@ -75,11 +78,37 @@ impl Graph {
         self.mul(half, gate)
     }
 
+    /// The gated linear unit: the first half of `axis` times the sigmoid of the second (arXiv 1612.08083); the axis'
+    /// length is halved.
+    pub fn glu(&mut self, x: Value, axis: usize) -> Result<Value> {
+        let length = self.shape(x).get(axis).copied().unwrap_or(0);
+        if length == 0 || !length.is_multiple_of(2) {
+            return Err(self.mismatch("GLU", "an axis of even length", &[x]));
+        }
+        let value = self.narrow(x, axis, 0, length / 2)?;
+        let gate = self.narrow(x, axis, length / 2, length / 2)?;
+        let gate = self.unary(Unary::Sigmoid, gate)?;
+        self.mul(value, gate)
+    }
+
     /// `a > b` element by element, Bool; gradients do not pass.
     pub fn greater(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.compare(Op::Greater, a, b)
+    }
+
+    /// `a == b` element by element, Bool; gradients do not pass.
+    pub fn equal(&mut self, a: Value, b: Value) -> Result<Value> {
+        self.compare(Op::Equal, a, b)
+    }
+
+    fn compare(&mut self, op: Op, a: Value, b: Value) -> Result<Value> {
         match broadcast(self.shape(a), self.shape(b)) {
-            Some(shape) => Ok(self.node(Op::Greater, &[a, b], &[(DType::Bool, shape)])[0]),
-            None => Err(self.mismatch("Greater", "operands whose shapes broadcast", &[a, b])),
+            Some(shape) => Ok(self.node(op, &[a, b], &[(DType::Bool, shape)])[0]),
+            None => Err(self.mismatch(
+                &format!("{op:?}"),
+                "operands whose shapes broadcast",
+                &[a, b],
+            )),
         }
     }
 

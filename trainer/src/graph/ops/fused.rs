@@ -1,7 +1,7 @@
 //! Operators of ours: see [`crate::graph::custom`] for what they compute.
 
 use crate::Result;
-use crate::graph::op::{ConvAttributes, Op};
+use crate::graph::op::{ConvAttributes, Op, Taps};
 use crate::graph::{DType, Graph, Value};
 
 /// The batch-normalized activations with the statistics they were normalized by.
@@ -105,6 +105,29 @@ impl Graph {
             total: out[0],
             losses: out[1],
         })
+    }
+
+    /// Depthwise convolution along rows (time): x `[B, T, C]`, w `[C, 1, 1, K]`, bias `[C]` to
+    /// `[B, T + left + right - (K - 1) dilation, C]`. The same as a grouped [`Graph::conv`] over `[B, C, 1, T]`, without
+    /// the transpositions between the two layouts.
+    pub fn depthwise_rows(&mut self, x: Value, w: Value, bias: Value, taps: Taps) -> Result<Value> {
+        if let (&[items, length, channels], &[wc, 1, 1, kernel]) = (self.shape(x), self.shape(w))
+            && wc == channels
+            && self.shape(bias) == [channels]
+            && taps.dilation > 0
+            && kernel > 0
+            && let Some(rows) =
+                (length + taps.left + taps.right).checked_sub((kernel - 1) * taps.dilation)
+            && rows > 0
+        {
+            let op = Op::DepthwiseRows(taps);
+            return Ok(self.node1(op, &[x, w, bias], vec![items, rows, channels]));
+        }
+        Err(self.mismatch(
+            &format!("DepthwiseRows {taps:?}"),
+            "x [B, T, C], w [C, 1, 1, K] no longer than x with its zeros, bias [C]",
+            &[x, w, bias],
+        ))
     }
 
     /// A mask of 0 and `1 / (1 - rate)` drawn from the counter-based stream (`seed`, `stream`); seed i64 `[1]`.

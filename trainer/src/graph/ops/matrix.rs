@@ -11,6 +11,7 @@ impl Graph {
         let (sa, sb) = (self.shape(a), self.shape(b));
         if let ([lead_a @ .., m, k], [lead_b @ .., k2, n]) = (sa, sb)
             && k == k2
+            && self.floats(&[a, b])
             && let Some(mut shape) = broadcast(lead_a, lead_b)
         {
             shape.extend([*m, *n]);
@@ -30,7 +31,7 @@ impl Graph {
         if let (&[a0, a1], &[b0, b1]) = (self.shape(a), self.shape(b)) {
             let (m, k) = if transpose_a { (a1, a0) } else { (a0, a1) };
             let (k2, n) = if transpose_b { (b1, b0) } else { (b0, b1) };
-            if k == k2 {
+            if k == k2 && self.floats(&[a, b]) {
                 let op = Op::Gemm {
                     transpose_a,
                     transpose_b,
@@ -44,7 +45,9 @@ impl Graph {
     /// A linear layer: x `[N, I]`, weight `[I, O]`, bias `[O]` to `[N, O]`.
     pub fn linear(&mut self, x: Value, weight: Value, bias: Value) -> Result<Value> {
         match (self.shape(x), self.shape(weight), self.shape(bias)) {
-            (&[rows, i], &[i2, o], &[o2]) if i == i2 && o == o2 => {
+            (&[rows, i], &[i2, o], &[o2])
+                if i == i2 && o == o2 && self.floats(&[x, weight, bias]) =>
+            {
                 let op = Op::Gemm {
                     transpose_a: false,
                     transpose_b: false,

@@ -4,6 +4,7 @@ mod conv;
 mod elementwise;
 mod fused;
 mod matrix;
+mod pool;
 mod reduce;
 mod shape;
 

@@ -25,6 +25,16 @@ impl Graph {
         Ok(self.node1(op, &[x], shape))
     }
 
+    /// Largest value over `axes` (ascending); `keep` leaves them with length 1. Equal values share the gradient.
+    pub fn reduce_max(&mut self, x: Value, axes: &[usize], keep: bool) -> Result<Value> {
+        let shape = self.reduced(x, axes, keep)?;
+        let op = Op::ReduceMax {
+            axes: axes.to_vec(),
+            keep,
+        };
+        Ok(self.node1(op, &[x], shape))
+    }
+
     /// Sum of all elements, shape `[]`.
     pub fn sum_all(&mut self, x: Value) -> Result<Value> {
         let axes: Vec<usize> = (0..self.shape(x).len()).collect();

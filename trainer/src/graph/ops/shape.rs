@@ -60,6 +60,9 @@ impl Graph {
 
     /// `length` elements of `axis` from `start` on; other axes whole.
     pub fn narrow(&mut self, x: Value, axis: usize, start: usize, length: usize) -> Result<Value> {
+        if start == 0 && self.shape(x).get(axis) == Some(&length) {
+            return Ok(x);
+        }
         let mut ranges: Vec<SliceRange> =
             self.shape(x).iter().map(|&n| SliceRange::all(n)).collect();
         if let Some(range) = ranges.get_mut(axis) {

@@ -1,0 +1,146 @@
+//! The gradient of each operator alone, in the shapes of text and speech students: `dy` in, gradients of all operands
+//! out. The forward pass is left out where the gradient does not need its result; the others say so.
+
+use super::{Measured, median_ms, numbers};
+use crate::Result;
+use crate::graph::exec::{Engine, Executable, ParameterStore};
+use crate::graph::{ConvAttributes, DType, Graph, Taps, Value, Window, pull_back};
+
+type Build = Box<dyn Fn(&mut Graph, &[Value]) -> Result<Value>>;
+
+/// An operator with the shapes of its operands.
+struct Case {
+    name: &'static str,
+    shapes: Vec<Vec<usize>>,
+    /// Whether the first operand is a batch's input, which has no gradient.
+    first_layer: bool,
+    build: Build,
+}
+
+fn case(name: &'static str, shapes: &[&[usize]], build: Build) -> Case {
+    Case {
+        name,
+        shapes: shapes.iter().map(|shape| shape.to_vec()).collect(),
+        first_layer: false,
+        build,
+    }
+}
+
+fn convolution(
+    name: &'static str,
+    x: [usize; 4],
+    w: [usize; 4],
+    stride: usize,
+    group: usize,
+) -> Case {
+    let attributes = ConvAttributes {
+        strides: [stride; 2],
+        pads: [w[2] / 2; 4],
+        group,
+        ..Default::default()
+    };
+    let build: Build = Box::new(move |g, p| g.conv(p[0], p[1], None, attributes.clone()));
+    case(name, &[&x, &w], build)
+}
+
+/// The operators of the peer's script, in its order.
+fn cases() -> Vec<Case> {
+    let rows = Taps {
+        left: 7,
+        right: 7,
+        dilation: 1,
+    };
+    let mut stem = convolution(
+        "3x3 stride 2, 1 to 32",
+        [32, 1, 32, 128],
+        [32, 1, 3, 3],
+        2,
+        1,
+    );
+    stem.first_layer = true;
+    vec![
+        convolution("3x3, 32 to 64", [32, 32, 16, 64], [64, 32, 3, 3], 1, 1),
+        convolution("3x3, 64 to 128", [32, 64, 8, 32], [128, 64, 3, 3], 1, 1),
+        convolution(
+            "3x3 stride 2, 32 to 64",
+            [32, 32, 16, 64],
+            [64, 32, 3, 3],
+            2,
+            1,
+        ),
+        stem,
+        convolution("1x1, 128 to 256", [32, 128, 8, 32], [256, 128, 1, 1], 1, 1),
+        convolution(
+            "depthwise 5x5, 128",
+            [32, 128, 8, 32],
+            [128, 1, 5, 5],
+            1,
+            128,
+        ),
+        convolution("depthwise 3x3, 64", [32, 64, 16, 64], [64, 1, 3, 3], 1, 64),
+        case(
+            "depthwise k15 along rows, 192",
+            &[&[16, 250, 192], &[192, 1, 1, 15], &[192]],
+            Box::new(move |g, p| g.depthwise_rows(p[0], p[1], p[2], rows)),
+        ),
+        case(
+            "linear, 4000 x 192 to 384",
+            &[&[4000, 192], &[192, 384], &[384]],
+            Box::new(|g, p| g.linear(p[0], p[1], p[2])),
+        ),
+        case(
+            "layer norm with its forward pass, 4000 x 192",
+            &[&[4000, 192], &[192], &[192]],
+            Box::new(|g, p| g.layer_norm(p[0], p[1], p[2], 1e-5)),
+        ),
+        case(
+            "SiLU, 4000 x 384",
+            &[&[4000, 384]],
+            Box::new(|g, p| g.silu(p[0])),
+        ),
+        case(
+            "max pool 2x2 with its forward pass, 64",
+            &[&[32, 64, 16, 64]],
+            Box::new(|g, p| g.max_pool(p[0], Window::tiled([2, 2]))),
+        ),
+    ]
+}
+
+/// Measures every operator.
+///
+/// # Errors
+/// What compiling and running report.
+pub fn operators(engine: &Engine) -> Result<Vec<Measured>> {
+    cases()
+        .iter()
+        .map(|case| {
+            Ok(Measured {
+                work: format!("gradient of {}, {} thread(s)", case.name, engine.threads()),
+                value: measure(engine, case)?,
+                unit: "ms",
+            })
+        })
+        .collect()
+}
+
+fn measure(engine: &Engine, case: &Case) -> Result<f64> {
+    let mut g = Graph::new("operator");
+    let mut store = ParameterStore::new(engine);
+    let mut operands = Vec::new();
+    for (index, shape) in case.shapes.iter().enumerate() {
+        let name = format!("p{index}");
+        store.insert(&name, shape, &numbers(shape.iter().product(), index))?;
+        operands.push(g.parameter(&name, shape)?);
+    }
+    let y = (case.build)(&mut g, &operands)?;
+    let shape = g.shape(y).to_vec();
+    let dy = g.input("dy", DType::F32, &shape)?;
+    let wrt = &operands[usize::from(case.first_layer)..];
+    for (index, gradient) in pull_back(&mut g, y, dy, wrt)?.into_iter().enumerate() {
+        g.output(&format!("gradient{index}"), gradient)?;
+    }
+    let mut exe = Executable::new(engine, &g, &store)?;
+    let count = shape.iter().product();
+    exe.f32_mut("dy")?.copy_from_slice(&numbers(count, 9));
+    median_ms(15, || exe.run())
+}

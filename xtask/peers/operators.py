@@ -1,0 +1,71 @@
+"""The gradient of each operator alone in PyTorch on the CPU: median milliseconds of a backward pass.
+
+    python operators.py --threads 1
+
+Prints JSON lines {"work", "value", "unit"}.
+"""
+import argparse
+import json
+import statistics
+import time
+
+import torch
+from torch.nn import functional as F
+
+
+def convolution(x, w, stride, groups):
+    return [x, w], lambda x, w: F.conv2d(x, w, None, stride, w.shape[-1] // 2, 1, groups)
+
+
+CASES = {
+    "3x3, 32 to 64": convolution((32, 32, 16, 64), (64, 32, 3, 3), 1, 1),
+    "3x3, 64 to 128": convolution((32, 64, 8, 32), (128, 64, 3, 3), 1, 1),
+    "3x3 stride 2, 32 to 64": convolution((32, 32, 16, 64), (64, 32, 3, 3), 2, 1),
+    "3x3 stride 2, 1 to 32": convolution((32, 1, 32, 128), (32, 1, 3, 3), 2, 1),
+    "1x1, 128 to 256": convolution((32, 128, 8, 32), (256, 128, 1, 1), 1, 1),
+    "depthwise 5x5, 128": convolution((32, 128, 8, 32), (128, 1, 5, 5), 1, 128),
+    "depthwise 3x3, 64": convolution((32, 64, 16, 64), (64, 1, 3, 3), 1, 64),
+    "depthwise k15 along rows, 192": (
+        [(16, 250, 192), (192, 1, 15), (192,)],
+        lambda x, w, b: F.conv1d(x.transpose(1, 2), w, b, 1, 7, 1, 192).transpose(1, 2),
+    ),
+    "linear, 4000 x 192 to 384": ([(4000, 192), (384, 192), (384,)], F.linear),
+    "layer norm with its forward pass, 4000 x 192": (
+        [(4000, 192), (192,), (192,)],
+        lambda x, scale, bias: F.layer_norm(x, (192,), scale, bias),
+    ),
+    "SiLU, 4000 x 384": ([(4000, 384)], F.silu),
+    "max pool 2x2 with its forward pass, 64": ([(32, 64, 16, 64)], lambda x: F.max_pool2d(x, 2)),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    for name, (shapes, operator) in CASES.items():
+        operands = [torch.randn(shape, requires_grad=True) for shape in shapes]
+        # A batch's own input has no gradient.
+        if name.startswith("3x3 stride 2, 1 to"):
+            operands[0].requires_grad_(False)
+        y = operator(*operands)
+        dy = torch.randn_like(y).contiguous()
+        times = []
+        for _ in range(18):
+            for operand in operands:
+                operand.grad = None
+            start = time.perf_counter()
+            if "with its forward pass" in name:
+                y = operator(*operands)
+            y.backward(dy, retain_graph=True)
+            times.append((time.perf_counter() - start) * 1e3)
+        print(json.dumps({
+            "work": f"gradient of {name}, {arguments.threads} thread(s)",
+            "value": statistics.median(times[3:]),
+            "unit": "ms",
+        }))
+
+
+main()
