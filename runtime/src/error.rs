@@ -37,6 +37,8 @@ pub enum ErrorKind {
     Provider,
     /// ONNX Runtime failed while it ran a model.
     Inference,
+    /// A microphone or camera is missing, in use, not permitted, or failed.
+    Device,
 }
 
 /// An error with its [`ErrorKind`], the file concerned, and the cause below it.

@@ -24,13 +24,15 @@
 //! - [`model`]: the [`CtcModel`](model::CtcModel) trait, the ONNX file and its header, ONNX Runtime, providers.
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
-//! - [`SpeechRecognizer`]: all of it in one call.
+//! - [`SpeechRecognizer`]: all of it in one call; [`SpeechStream`]: the same for audio without an end.
+//! - [`capture`]: sources of live audio; [`Live`]: a source heard by a stream.
 //!
 //! # Features
 //! | feature | default | why turn it off, or on |
 //! |---|---|---|
 //! | `onnx` | yes | off: features, tokens, decoding and the model trait without ONNX Runtime or `ort` |
 //! | `load-dynamic` | yes | off: link ONNX Runtime instead of opening a file, as iOS demands |
+//! | `mic` | no | on: the microphone, through `cpal`; Linux needs ALSA's headers to build it |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
 //! | `cuda`, `tensorrt`, `directml`, `coreml`, `nnapi`, `xnnpack`, `qnn` | no | on: that provider can be asked for |
 //!
@@ -39,9 +41,11 @@
 #![forbid(unsafe_code)]
 
 pub mod audio;
+pub mod capture;
 pub mod decode;
 mod error;
 pub mod features;
+mod live;
 mod log_probs;
 pub mod metrics;
 pub mod model;
@@ -53,12 +57,13 @@ pub mod transcript;
 pub use audio::Audio;
 pub use decode::Decoding;
 pub use error::{Error, ErrorKind, Result};
+pub use live::{Live, LiveState, LiveStats};
 pub use log_probs::LogProbs;
 #[cfg(feature = "onnx")]
 pub use model::Library;
 pub use model::{Provider, ProviderReport};
-pub use recognizer::SpeechRecognizer;
 #[cfg(feature = "onnx")]
 pub use recognizer::SpeechRecognizerBuilder;
+pub use recognizer::{EndpointRules, Event, Samples, SpeechRecognizer, SpeechStream};
 pub use tokens::{Tokens, WordRange};
 pub use transcript::{FrameSpan, NBest, TimeSpan, TokenSpan, Transcript, Word};

@@ -39,7 +39,7 @@ pub struct WordRange {
 impl Tokens {
     /// Checks `spec` and builds the tables both ways.
     ///
-    /// Fails with [`ErrorKind::Spec`] on fewer than two or more than [`MAX_TOKENS`] tokens, a blank that is no
+    /// Fails with [`ErrorKind::Spec`] on fewer than two or more than 262,144 tokens, a blank that is no
     /// id, an empty, overlong or repeated piece, an empty word mark, or a separator that is no piece.
     pub fn new(spec: TokensSpec) -> Result<Self> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Spec, message));

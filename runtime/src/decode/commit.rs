@@ -36,6 +36,18 @@ impl Beam {
         }
     }
 
+    /// Decides for the best prefix, but for its last `open` tokens.
+    pub(super) fn decide(&mut self, open: u32) {
+        let best = self.entries.best();
+        let depth = best.map_or(0, |best| {
+            self.tree.node(self.entries.prefixes[best].node).depth
+        });
+        if depth > open {
+            self.settle(depth - open);
+            self.compact();
+        }
+    }
+
     /// Drops the prefixes that differ from the best one within its first `depth` tokens, or are far longer.
     fn settle(&mut self, depth: u32) {
         let Some(best) = self.entries.best() else {

@@ -146,9 +146,19 @@ impl Decoder {
         }
     }
 
-    /// Frames since the last token of the best reading, or since the start: what an endpoint rule counts.
+    /// Frames since the last token of the best reading, constraints aside, or since the start: what an endpoint rule
+    /// counts.
     pub fn trailing_blanks(&self) -> u64 {
-        self.frames - self.search.last_end().unwrap_or(0)
+        let search = self.free.as_ref().unwrap_or(&self.search);
+        self.frames - search.last_end().unwrap_or(0)
+    }
+
+    /// Decides for the best reading as things stand, but for its last `open` tokens, so that
+    /// [`take_stable`](Self::take_stable) has something to take where a beam is long undecided.
+    pub fn decide(&mut self, open: u32) {
+        if let Engine::Beam(beam) = &mut self.search {
+            beam.decide(open);
+        }
     }
 
     /// Takes out the words that no later frame can change, so that a stream of hours keeps no more than the

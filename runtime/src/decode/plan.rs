@@ -32,6 +32,7 @@ const CLOSED_TOKENS: usize = 256;
 pub struct Plan {
     tokens: Arc<Tokens>,
     n_best: usize,
+    closed: bool,
     search: Recipe,
     /// The search without constraints, where there are any.
     free: Option<Recipe>,
@@ -58,6 +59,7 @@ impl Plan {
             constraints => Some(Rules::new(constraints, tokens)?),
         };
         let closed = rules.as_ref().filter(|rules| rules.closed());
+        let is_closed = closed.is_some();
         let beam = match decoding.search {
             Search::Greedy if closed.is_none() => {
                 let search = Recipe::Greedy {
@@ -67,6 +69,7 @@ impl Plan {
                 return Ok(Self {
                     tokens: Arc::clone(tokens),
                     n_best: 1,
+                    closed: false,
                     search,
                     free: None,
                 });
@@ -101,9 +104,15 @@ impl Plan {
         Ok(Self {
             tokens: Arc::clone(tokens),
             n_best: decoding.n_best,
+            closed: is_closed,
             search,
             free,
         })
+    }
+
+    /// Whether the whole text is prescribed, so that a part of it is no reading.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The vocabulary.

@@ -93,6 +93,11 @@ impl Fbank {
         Ok(features)
     }
 
+    /// Whether [`stream`](Self::stream) can be used: not where the spec normalizes over the utterance.
+    pub fn streams(&self) -> bool {
+        !matches!(self.spec().normalization, Normalization::Utterance { .. })
+    }
+
     /// A stream of frames, at its start.
     ///
     /// A spec with [`Normalization::Utterance`] does not stream: its stream's pushes say so.

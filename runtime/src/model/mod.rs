@@ -20,6 +20,8 @@ mod provider;
 #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
 mod search;
 mod sequence;
+#[cfg(feature = "onnx")]
+mod session;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod walk;

@@ -1,19 +1,16 @@
-//! Runs an ONNX file with ONNX Runtime: the only place that makes sessions.
+//! Runs an ONNX file with ONNX Runtime: the only place that runs sessions.
 //!
-//! Features `[T, F]` are laid out as the spec says, with B = 1, and the output is brought to `[T', V]`.
+//! Features `[T, F]` are laid out as the spec says, B of them in a batch, and each output is brought to `[T', V]`.
 //! `ort`'s `run` needs a session for itself, so a model holds a bounded pool of them, made when they are
 //! needed; clones of a model share it.
 
 use super::header::Dim;
 use super::pool::Pool;
-use super::provider::{candidates, register};
-use super::{
-    CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
-};
+use super::session::{builder, commit, first_session};
+use super::{CtcModel, Library, ModelFile, ModelState, OrtOptions, ProviderReport};
 use crate::spec::{FrontEnd, InputLayout, ModelSpec, OutputLayout};
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2, Axis};
-use ort::session::builder::SessionBuilder;
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::TensorRef;
 use std::borrow::Cow;
@@ -35,6 +32,8 @@ struct Shared {
     report: ProviderReport,
     sessions: Pool<Session>,
     fixed_frames: Option<usize>,
+    /// Whether the graph takes more than one item at a time.
+    any_batch: bool,
 }
 
 impl OrtModel {
@@ -77,6 +76,7 @@ impl OrtModel {
         let fixed_frames = fixed_frames(&file);
         Ok(Self {
             shared: Arc::new(Shared {
+                any_batch: any_batch(&file),
                 library: library.clone(),
                 file,
                 options: options.clone(),
@@ -118,7 +118,8 @@ impl OrtModel {
         let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
         let frames = shared.fixed_frames.unwrap_or(frames);
         let silence = Array2::zeros((frames, mels(spec)));
-        let ran = self.run_on(&mut session, silence.view(), &mut ModelState::start(spec));
+        let mut state = ModelState::start(spec);
+        let ran = self.run_on(&mut session, &mut [(silence.view(), &mut state)]);
         let path = session
             .end_profiling()
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
@@ -132,66 +133,71 @@ impl OrtModel {
         })
     }
 
+    /// One run over a batch of blocks of equal length, each with its own state.
     fn run_on(
         &self,
         session: &mut Session,
-        features: ArrayView2<'_, f32>,
-        state: &mut ModelState,
-    ) -> Result<Array2<f32>> {
+        blocks: &mut [Block<'_, '_>],
+    ) -> Result<Vec<Array2<f32>>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
-        let (frames, width) = features.dim();
-        let (t, f) = (frames as i64, width as i64);
+        let (frames, width) = blocks
+            .first()
+            .map_or((0, 0), |(features, _)| features.dim());
+        let (b, t, f) = (blocks.len() as i64, frames as i64, width as i64);
         let (shape, turned): (Vec<i64>, bool) = match graph.input_layout {
-            InputLayout::BF1T => (vec![1, f, 1, t], true),
-            InputLayout::BFT => (vec![1, f, t], true),
-            InputLayout::BTF => (vec![1, t, f], false),
+            InputLayout::BF1T => (vec![b, f, 1, t], true),
+            InputLayout::BFT => (vec![b, f, t], true),
+            InputLayout::BTF => (vec![b, t, f], false),
         };
-        let data: Vec<f32> = match turned {
-            true => features.t().iter().copied().collect(),
-            false => features.iter().copied().collect(),
-        };
-        let length = [t];
+        let mut data: Vec<f32> = Vec::with_capacity(blocks.len() * frames * width);
+        for (features, _) in blocks.iter() {
+            match turned {
+                true => data.extend(features.t().iter()),
+                false => data.extend(features.iter()),
+            }
+        }
+        let lengths = vec![t; blocks.len()];
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
         let view = TensorRef::from_array_view((shape, &data[..])).map_err(wrong)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             vec![(Cow::from(graph.input.as_str()), view.into())];
         if let Some(name) = &graph.input_length {
-            let view = TensorRef::from_array_view(([1i64], &length[..])).map_err(wrong)?;
+            let view = TensorRef::from_array_view(([b], &lengths[..])).map_err(wrong)?;
             inputs.push((Cow::from(name.as_str()), view.into()));
         }
-        let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
-        for (entry, tensor) in states.iter().zip(state.tensors()) {
+        let entries = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
+        let states: Vec<Vec<f32>> = (0..entries.len())
+            .map(|entry| {
+                let of_each = blocks.iter().map(|(_, state)| &state.tensors()[entry][..]);
+                of_each.collect::<Vec<_>>().concat()
+            })
+            .collect();
+        for (entry, tensor) in entries.iter().zip(&states) {
             let axes = entry.shape.iter().map(|&n| n as i64);
-            let shape: Vec<i64> = std::iter::once(1).chain(axes).collect();
+            let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
             let view = TensorRef::from_array_view((shape, &tensor[..])).map_err(wrong)?;
             inputs.push((Cow::from(entry.input.as_str()), view.into()));
         }
         let outputs = session
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
-        let scores = scores(spec, &outputs)?;
-        for (entry, tensor) in states.iter().zip(state.tensors_mut()) {
+        let scores = scores(spec, &outputs, blocks.len())?;
+        for (index, entry) in entries.iter().enumerate() {
             let (shape, next) = floats(&outputs, &entry.output)?;
-            if next.len() != tensor.len() {
+            let size: usize = entry.shape.iter().product();
+            if next.len() != size * blocks.len() {
                 return Err(shape_error(&entry.output, shape, &entry.shape));
             }
-            tensor.copy_from_slice(next);
+            for (at, (_, state)) in blocks.iter_mut().enumerate() {
+                state.tensors_mut()[index].copy_from_slice(&next[at * size..][..size]);
+            }
         }
         Ok(scores)
     }
-}
 
-impl CtcModel for OrtModel {
-    fn spec(&self) -> &ModelSpec {
-        self.shared.file.spec()
-    }
-
-    fn fixed_frames(&self) -> Option<usize> {
-        self.shared.fixed_frames
-    }
-
-    fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
+    /// Fails unless features `[T, F]` and state are of this model.
+    fn check(&self, features: &ArrayView2<'_, f32>, state: &ModelState) -> Result<()> {
         let shared = &*self.shared;
         let spec = shared.file.spec();
         let (frames, width) = features.dim();
@@ -219,13 +225,61 @@ impl CtcModel for OrtModel {
                 format!("the state is not one of model {:?}", spec.name),
             ));
         }
+        Ok(())
+    }
+
+    /// Runs checked blocks on a session of the pool.
+    fn run_checked(&self, blocks: &mut [Block<'_, '_>]) -> Result<Vec<Array2<f32>>> {
+        let shared = &*self.shared;
         let make = || {
             let builder = builder(&shared.library, &shared.options, shared.report.used)
                 .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
             commit(builder, &shared.file)
         };
-        let run = |session: &mut Session| self.run_on(session, features, state);
+        let run = |session: &mut Session| self.run_on(session, blocks);
         shared.sessions.with(make, run)
+    }
+}
+
+/// Features `[T, F]` and the state they go on from.
+type Block<'f, 's> = (ArrayView2<'f, f32>, &'s mut ModelState);
+
+impl CtcModel for OrtModel {
+    fn spec(&self) -> &ModelSpec {
+        self.shared.file.spec()
+    }
+
+    fn fixed_frames(&self) -> Option<usize> {
+        self.shared.fixed_frames
+    }
+
+    fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
+        self.check(&features, state)?;
+        let mut scores = self.run_checked(&mut [(features, state)])?;
+        scores
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Inference, "the run gave no scores"))
+    }
+
+    fn run_batch(
+        &self,
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+    ) -> Result<Vec<Array2<f32>>> {
+        for (features, state) in blocks.iter() {
+            self.check(features, state)?;
+        }
+        let Some(frames) = blocks.first().map(|(features, _)| features.nrows()) else {
+            return Ok(Vec::new());
+        };
+        let even = blocks
+            .iter()
+            .all(|(features, _)| features.nrows() == frames);
+        if even && self.shared.any_batch {
+            return self.run_checked(blocks);
+        }
+        let runs = blocks.iter_mut();
+        runs.map(|(features, state)| self.run(features.view(), state))
+            .collect()
     }
 }
 
@@ -233,6 +287,13 @@ impl CtcModel for OrtModel {
 fn mels(spec: &ModelSpec) -> usize {
     let FrontEnd::LogMel(mel) = &spec.front_end;
     mel.mels
+}
+
+/// Whether the graph's input takes any number of items.
+fn any_batch(file: &ModelFile) -> bool {
+    let input = file.header().input(&file.spec().graph.input);
+    let batch = input.and_then(|input| input.dims.as_ref()?.first().cloned());
+    !matches!(batch, Some(Dim::Fixed(_)))
 }
 
 /// The number of frames the graph's time axis is fixed to.
@@ -250,75 +311,7 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     }
 }
 
-/// A session on the first provider that takes the graph, and the report on it.
-fn first_session(
-    library: &Library,
-    file: &ModelFile,
-    options: &OrtOptions,
-) -> Result<(Session, ProviderReport)> {
-    let mut declined = Vec::new();
-    let tried = candidates(library, options.provider)?;
-    for (index, &used) in tried.iter().enumerate() {
-        let last = index + 1 == tried.len();
-        let session = builder(library, options, used)
-            .map_err(|e| failed(ErrorKind::Provider, &format!("provider {used}"), e))
-            .and_then(|builder| commit(builder, file));
-        match session {
-            Ok(session) => {
-                let reason = match (options.provider, declined.as_slice()) {
-                    (Provider::Auto, []) if used == Provider::Cpu => {
-                        "no other provider is in this build and library".to_owned()
-                    }
-                    (Provider::Auto, []) => "the first that took the graph".to_owned(),
-                    (Provider::Auto, declined) => format!("fell back: {}", declined.join("; ")),
-                    _ => "as requested".to_owned(),
-                };
-                let every = || (used == Provider::Cpu).then(|| file.header().nodes());
-                let report = ProviderReport {
-                    requested: options.provider,
-                    used,
-                    reason,
-                    fell_back: !declined.is_empty(),
-                    nodes: every().map(|n| BTreeMap::from([("CPUExecutionProvider".into(), n)])),
-                };
-                return Ok((session, report));
-            }
-            Err(error) if last && used == Provider::Cpu => return Err(error),
-            Err(error) if last => {
-                let message =
-                    format!("provider {used} was asked for and did not take the model: {error}");
-                return Err(Error::new(ErrorKind::Provider, message).with_source(error));
-            }
-            Err(error) => declined.push(format!("{used}: {error}")),
-        }
-    }
-    Err(Error::new(ErrorKind::Provider, "no provider to try"))
-}
-
-fn builder(
-    library: &Library,
-    options: &OrtOptions,
-    provider: Provider,
-) -> ort::Result<SessionBuilder> {
-    let cpu_nodes = match options.provider {
-        Provider::Auto => CpuNodes::Allow,
-        _ => options.cpu_nodes,
-    };
-    let builder = SessionBuilder::new(library.environment())?
-        .with_intra_threads(options.threads)?
-        .with_inter_threads(1)?
-        // A memory pattern is kept for every length ever seen, and utterances have all lengths.
-        .with_memory_pattern(false)?;
-    register(builder, provider, cpu_nodes)
-}
-
-fn commit(mut builder: SessionBuilder, file: &ModelFile) -> Result<Session> {
-    builder
-        .commit_from_memory(file.bytes())
-        .map_err(|e| failed(ErrorKind::Model, "ONNX Runtime refuses the graph", e))
-}
-
-fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
+pub(super) fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
     Error::new(kind, format!("{what}: {}", error.message()))
 }
 
@@ -336,29 +329,39 @@ fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<(&'o [i64],
     Ok((shape, data))
 }
 
-/// The output brought to `[T', V]`.
-fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>) -> Result<Array2<f32>> {
+/// The output brought to `[T', V]` for each of `items`.
+fn scores(
+    spec: &ModelSpec,
+    outputs: &SessionOutputs<'_>,
+    items: usize,
+) -> Result<Vec<Array2<f32>>> {
     let name = &spec.graph.output;
     let pieces = spec.tokens.pieces.len();
     let (shape, data) = floats(outputs, name)?;
-    let (steps, turned) = match (spec.graph.output_layout, shape) {
-        (OutputLayout::BV1T, &[1, v, 1, t]) if v == pieces as i64 => (t, true),
-        (OutputLayout::BTV, &[1, t, v]) if v == pieces as i64 => (t, false),
-        (OutputLayout::TBV, &[t, 1, v]) if v == pieces as i64 => (t, false),
+    let (b, v) = (items as i64, pieces as i64);
+    let steps = match (spec.graph.output_layout, shape) {
+        (OutputLayout::BV1T, &[n, w, 1, t]) if (n, w) == (b, v) => t,
+        (OutputLayout::BTV, &[n, t, w]) if (n, w) == (b, v) => t,
+        (OutputLayout::TBV, &[t, n, w]) if (n, w) == (b, v) => t,
         _ => return Err(shape_error(name, shape, &[pieces])),
     };
     let steps = usize::try_from(steps).unwrap_or_default();
-    let rows = if turned {
-        (pieces, steps)
-    } else {
-        (steps, pieces)
+    // Axes of items, frames and tokens in memory order.
+    let (sizes, order) = match spec.graph.output_layout {
+        OutputLayout::BV1T => ([items, pieces, steps], [0, 2, 1]),
+        OutputLayout::BTV => ([items, steps, pieces], [0, 1, 2]),
+        OutputLayout::TBV => ([steps, items, pieces], [1, 0, 2]),
     };
-    let view = ArrayView2::from_shape(rows, data)
-        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?;
-    let scores = match turned {
-        true => view.t().as_standard_layout().into_owned(),
-        false => view.to_owned(),
-    };
+    let all = ArrayView3::from_shape(sizes, data)
+        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?
+        .permuted_axes(order);
+    all.outer_iter()
+        .map(|item| sound(name, item.as_standard_layout().into_owned()))
+        .collect()
+}
+
+/// Scores `[T', V]` that are numbers.
+fn sound(name: &str, scores: Array2<f32>) -> Result<Array2<f32>> {
     // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
     let broken = scores
         .axis_iter(Axis(0))
@@ -405,8 +408,8 @@ fn nodes(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
 #[cfg(feature = "load-dynamic")]
 mod tests {
     use super::*;
-    use crate::model::Sequence;
     use crate::model::testing::{TINY, Tiny, tiny_onnx, tiny_spec};
+    use crate::model::{Provider, Sequence};
     use ndarray::concatenate;
 
     fn stamped(tiny: Tiny) -> Vec<u8> {

@@ -9,7 +9,7 @@
 use super::{CtcModel, ModelState};
 use crate::spec::FrontEnd;
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView1, ArrayView2};
 use std::sync::Arc;
 
 /// Feature frames per run where nothing else is asked for: long enough that a run's fixed costs vanish, short
@@ -79,23 +79,70 @@ impl Sequence {
     /// As [`CtcModel::run`]; [`ErrorKind::Limit`] when a model that cannot be run in blocks is given more
     /// than 65,536 frames. The sequence is of no further use after an error.
     pub fn push(&mut self, features: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
-        if features.ncols() != self.features {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!(
-                    "{} features a frame where the model takes {}",
-                    features.ncols(),
-                    self.features
-                ),
-            ));
-        }
+        self.expect_width(&features)?;
         let mut scores = Vec::new();
         for frame in features.outer_iter() {
-            self.pending.extend(frame.iter());
-            self.frames += 1;
-            self.run_full(&mut scores)?;
+            self.take(frame)?;
+            while let Some(block) = self.next_block()? {
+                self.run(block, &mut scores)?;
+            }
         }
         self.rows(scores)
+    }
+
+    /// Takes features `[n, F]` without running anything: for several sequences that are run together by
+    /// [`run_together`](Self::run_together).
+    ///
+    /// # Errors
+    /// As [`push`](Self::push), the run's own errors excepted.
+    pub fn feed(&mut self, features: ArrayView2<'_, f32>) -> Result<()> {
+        self.expect_width(&features)?;
+        features.outer_iter().try_for_each(|frame| self.take(frame))
+    }
+
+    /// Whether a block waits to be run.
+    pub fn is_ready(&self) -> bool {
+        let held = self.pending.len() / self.features;
+        self.block.is_some_and(|block| held >= block)
+    }
+
+    /// Runs one block of each sequence that has one waiting, all in one batch, and returns their scores `[m, V]` in
+    /// the order of `sequences`, m = 0 for those that had none. All are sequences of one model.
+    ///
+    /// # Errors
+    /// As [`CtcModel::run_batch`]; [`ErrorKind::InvalidArgument`] for sequences of different models.
+    pub fn run_together(sequences: &mut [&mut Self]) -> Result<Vec<Array2<f32>>> {
+        let Some(model) = sequences.first().map(|s| s.model.clone()) else {
+            return Ok(Vec::new());
+        };
+        if sequences.iter().any(|s| !Arc::ptr_eq(&s.model, &model)) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "sequences of different models cannot be run together",
+            ));
+        }
+        let mut blocks = Vec::with_capacity(sequences.len());
+        for sequence in sequences.iter_mut() {
+            blocks.push(sequence.next_block()?);
+        }
+        let mut runs: Vec<(ArrayView2<'_, f32>, &mut ModelState)> = sequences
+            .iter_mut()
+            .zip(&blocks)
+            .filter_map(|(sequence, block)| Some((block.as_ref()?.view(), &mut sequence.state)))
+            .collect();
+        let mut outputs = model.run_batch(&mut runs)?.into_iter();
+        (sequences.iter_mut().zip(&blocks))
+            .map(|(sequence, block)| {
+                let mut scores = Vec::new();
+                if let Some(block) = block {
+                    let out = outputs.next().ok_or_else(|| {
+                        Error::new(ErrorKind::Inference, "the batch gave too few outputs")
+                    })?;
+                    sequence.accept(block.nrows(), &out, &mut scores)?;
+                }
+                sequence.rows(scores)
+            })
+            .collect()
     }
 
     /// Ends the utterance and returns its remaining scores, so that there are `ceil(T / stride)` in all.
@@ -110,52 +157,79 @@ impl Sequence {
         let steps = self.frames.div_ceil(self.stride);
         let Some(block) = self.block else {
             let whole = std::mem::take(&mut self.pending);
-            self.run(whole, &mut scores)?;
+            self.run(self.matrix(whole)?, &mut scores)?;
             return self.rows(scores);
         };
         let delay = (self.model.spec().streaming.as_ref()).map_or(0, |s| s.delay_frames);
-        for _ in self.frames..(steps + delay) * self.stride {
-            self.pending
-                .resize(self.pending.len() + self.features, self.flush);
-            self.run_full(&mut scores)?;
+        let flushing = (steps + delay) * self.stride - self.frames;
+        (self.pending).resize(self.pending.len() + flushing * self.features, self.flush);
+        while let Some(full) = self.next_block()? {
+            self.run(full, &mut scores)?;
         }
         if !self.pending.is_empty() {
             if self.model.fixed_frames().is_some() {
                 self.pending.resize(block * self.features, self.flush);
             }
             let rest = std::mem::take(&mut self.pending);
-            self.run(rest, &mut scores)?;
+            self.run(self.matrix(rest)?, &mut scores)?;
         }
         let before = self.emitted - scores.len() / self.pieces;
         scores.truncate((steps - before) * self.pieces);
         self.rows(scores)
     }
 
-    /// Runs the pending frames if they make a block.
-    fn run_full(&mut self, scores: &mut Vec<f32>) -> Result<()> {
-        let held = self.pending.len() / self.features;
-        match self.block {
-            Some(block) if held == block => {
-                let full = std::mem::take(&mut self.pending);
-                self.run(full, scores)
-            }
-            None if held > MAX_WHOLE_FRAMES => Err(Error::new(
+    fn expect_width(&self, features: &ArrayView2<'_, f32>) -> Result<()> {
+        if features.ncols() == self.features {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "{} features a frame where the model takes {}",
+                features.ncols(),
+                self.features
+            ),
+        ))
+    }
+
+    fn take(&mut self, frame: ArrayView1<'_, f32>) -> Result<()> {
+        self.pending.extend(frame.iter());
+        self.frames += 1;
+        if self.block.is_none() && self.pending.len() / self.features > MAX_WHOLE_FRAMES {
+            return Err(Error::new(
                 ErrorKind::Limit,
                 format!(
                     "model {:?} takes only whole utterances, of at most {MAX_WHOLE_FRAMES} frames: cut the \
                      audio into parts, or use a model that streams",
                     self.model.spec().name
                 ),
-            )),
-            _ => Ok(()),
+            ));
         }
+        Ok(())
     }
 
-    fn run(&mut self, features: Vec<f32>, scores: &mut Vec<f32>) -> Result<()> {
-        let frames = features.len() / self.features;
-        let features = Array2::from_shape_vec((frames, self.features), features)
-            .map_err(|e| Error::new(ErrorKind::InvalidArgument, "features").with_source(e))?;
+    /// The first pending frames, if they make a block.
+    fn next_block(&mut self) -> Result<Option<Array2<f32>>> {
+        let Some(block) = self.block.filter(|_| self.is_ready()) else {
+            return Ok(None);
+        };
+        let rest = self.pending.split_off(block * self.features);
+        let full = std::mem::replace(&mut self.pending, rest);
+        self.matrix(full).map(Some)
+    }
+
+    fn matrix(&self, features: Vec<f32>) -> Result<Array2<f32>> {
+        Array2::from_shape_vec((features.len() / self.features, self.features), features)
+            .map_err(|e| Error::new(ErrorKind::InvalidArgument, "features").with_source(e))
+    }
+
+    fn run(&mut self, features: Array2<f32>, scores: &mut Vec<f32>) -> Result<()> {
         let out = self.model.run(features.view(), &mut self.state)?;
+        self.accept(features.nrows(), &out, scores)
+    }
+
+    /// Appends what a run over `frames` frames gave, checked and with the delay taken out.
+    fn accept(&mut self, frames: usize, out: &Array2<f32>, scores: &mut Vec<f32>) -> Result<()> {
         let expected = frames.div_ceil(self.stride);
         let slack = if self.block.is_some() { 0 } else { SLACK };
         if out.nrows().abs_diff(expected) > slack || out.ncols() != self.pieces {
@@ -175,10 +249,6 @@ impl Sequence {
         self.delay -= late;
         self.emitted += out.nrows() - late;
         scores.extend(out.iter().skip(late * self.pieces));
-        // The buffer goes back, so that an hour of audio allocates it once.
-        let (mut buffer, _) = features.into_raw_vec_and_offset();
-        buffer.clear();
-        self.pending = buffer;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! itself an hour takes no more memory than half a minute. Output frame i begins at sample
 //! `i * stride * hop_length` of the model's rate; spans are given in seconds.
 
+use super::front::Front;
 use crate::audio::{Audio, Resampler};
 use crate::decode::{Decoder, Plan};
 use crate::features::Fbank;
@@ -151,42 +152,24 @@ impl SpeechRecognizer {
     /// Runs a recording through front-end and model, handing each block of scores to `sink`.
     fn run(&self, audio: &Audio, mut sink: impl FnMut(Array2<f32>) -> Result<()>) -> Result<()> {
         let mel = self.log_mel();
-        let mut sequence = Sequence::new(self.model.clone(), self.block_frames);
         if let Normalization::Utterance { .. } = mel.normalization {
+            let mut sequence = Sequence::new(self.model.clone(), self.block_frames);
             let features = self.fbank.compute(&audio.mono(mel.sample_rate)?)?;
             sink(sequence.push(features.view())?)?;
             return sink(sequence.finish()?);
         }
-        let mut stream = self.fbank.stream();
-        let mut features = Vec::new();
-        let mut feed = |samples: &[f32], sink: &mut dyn FnMut(Array2<f32>) -> Result<()>| {
-            features.clear();
-            let frames = stream.push(samples, &mut features)?;
-            let view = ArrayView2::from_shape((frames, mel.mels), &features)
-                .map_err(|e| Error::new(ErrorKind::Inference, "features").with_source(e))?;
-            let scores = sequence.push(view)?;
-            if scores.is_empty() {
-                return Ok(());
-            }
-            sink(scores)
-        };
-        if audio.sample_rate() == mel.sample_rate {
-            for block in audio.samples().chunks(BLOCK_SAMPLES) {
-                feed(block, &mut sink)?;
-            }
-        } else {
-            let mut resampler = Resampler::new(audio.sample_rate(), mel.sample_rate)?;
-            let mut resampled = Vec::new();
-            for block in audio.samples().chunks(BLOCK_SAMPLES) {
-                resampled.clear();
-                resampler.push(block, &mut resampled)?;
-                feed(&resampled, &mut sink)?;
-            }
+        let mut front = Front::new(self.model.clone(), &self.fbank, self.block_frames);
+        let mut resampler = Resampler::new(audio.sample_rate(), mel.sample_rate)?;
+        let mut resampled = Vec::new();
+        for block in audio.samples().chunks(BLOCK_SAMPLES) {
             resampled.clear();
-            resampler.finish(&mut resampled)?;
-            feed(&resampled, &mut sink)?;
+            resampler.push(block, &mut resampled)?;
+            sink(front.push(&resampled)?)?;
         }
-        sink(sequence.finish()?)
+        resampled.clear();
+        resampler.finish(&mut resampled)?;
+        sink(front.push(&resampled)?)?;
+        sink(front.finish()?)
     }
 }
 
@@ -286,48 +269,12 @@ mod tests {
     use super::*;
     use crate::model::FakeModel;
     use crate::model::testing::{TINY, tiny_spec};
-    use std::f32::consts::TAU;
+    use crate::recognizer::testing::{fake, fake_spec, tones};
 
     const fn is_shared<T: Clone + Send + Sync + 'static>() {}
     const _: () = is_shared::<SpeechRecognizer>();
     #[cfg(feature = "onnx")]
     const _: () = is_shared::<crate::model::OrtModel>();
-
-    /// A tone in the middle of mel filter `filter` of the tiny model.
-    fn hertz(filter: usize) -> f32 {
-        let mel = |hz: f32| 2595.0 * (1.0 + hz / 700.0).log10();
-        let step = (mel(8000.0) - mel(20.0)) / 9.0;
-        700.0 * (10f32.powf((mel(20.0) + step * (filter + 1) as f32) / 2595.0) - 1.0)
-    }
-
-    /// Tones for the tokens of `text` (letters from `a`, space), 0.1 s each with 0.1 s of silence after it.
-    fn tones(text: &str, rate: u32, channels: u16) -> Audio {
-        let length = rate as usize / 10;
-        let mut samples = Vec::new();
-        for letter in text.bytes() {
-            let token = if letter == b' ' {
-                1
-            } else {
-                usize::from(letter - b'a') + 2
-            };
-            for at in 0..2 * length {
-                let phase = TAU * hertz(token) * at as f32 / rate as f32;
-                let sample = if at < length { 0.5 * phase.sin() } else { 0.0 };
-                samples.extend((0..channels).map(|_| sample));
-            }
-        }
-        Audio::new(samples, rate, channels).unwrap()
-    }
-
-    fn fake_spec() -> ModelSpec {
-        let mut spec = tiny_spec(TINY);
-        spec.streaming.as_mut().unwrap().state[0].shape = vec![8];
-        spec
-    }
-
-    fn fake() -> SpeechRecognizer {
-        SpeechRecognizer::new(FakeModel::new(fake_spec()).unwrap()).unwrap()
-    }
 
     fn text(recognizer: &SpeechRecognizer, audio: &Audio) -> String {
         recognizer
