@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
 mod cli;
+#[cfg(feature = "mic")]
+mod mic;
 mod models;
 mod offline;
+mod streaming;
 mod training;

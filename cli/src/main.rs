@@ -1,11 +1,13 @@
-//! The command `acolyte`: transcribe recordings, inspect models, score transcripts, measure.
+//! The command `acolyte`: transcribe recordings, listen, inspect models, score transcripts, measure.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
 mod decoding_args;
+mod devices;
 mod info;
+mod listen;
 mod model_args;
 mod models;
 mod score;
@@ -27,6 +29,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Transcribe(transcribe::Args),
+    Listen(listen::Args),
+    Devices(devices::Args),
     Info(info::Args),
     Score(score::Args),
     Bench(bench::Args),
@@ -44,6 +48,8 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
     let outcome = match &cli.command {
         Command::Transcribe(args) => transcribe::run(args, &mut out, &mut err),
+        Command::Listen(args) => listen::run(args, &mut out, &mut err),
+        Command::Devices(args) => devices::run(args, &mut out),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),

@@ -13,14 +13,16 @@ const MAX_SECONDS: f64 = 6.0;
 /// A pause of this many seconds between words begins a new cue.
 const PAUSE: f64 = 0.8;
 
-/// Writes the words as numbered cues.
-pub fn write(words: &[Word<TimeSpan>], out: &mut dyn Write) -> io::Result<()> {
-    for (number, cue) in cues(words).into_iter().enumerate() {
+/// Writes the words as cues numbered after the first `before`, and says how many they are.
+pub fn write(words: &[Word<TimeSpan>], before: usize, out: &mut dyn Write) -> io::Result<usize> {
+    let cues = cues(words);
+    let count = cues.len();
+    for (number, cue) in cues.into_iter().enumerate() {
         let (Some(first), Some(last)) = (cue.first(), cue.last()) else {
             continue;
         };
         let text: Vec<&str> = cue.iter().map(|word| word.text.as_str()).collect();
-        writeln!(out, "{}", number + 1)?;
+        writeln!(out, "{}", before + number + 1)?;
         writeln!(
             out,
             "{} --> {}",
@@ -29,7 +31,7 @@ pub fn write(words: &[Word<TimeSpan>], out: &mut dyn Write) -> io::Result<()> {
         )?;
         writeln!(out, "{}\n", text.join(" "))?;
     }
-    Ok(())
+    Ok(count)
 }
 
 fn cues(words: &[Word<TimeSpan>]) -> Vec<&[Word<TimeSpan>]> {
@@ -85,7 +87,7 @@ mod tests {
             word("three", 3661.0, 3661.5),
         ];
         let mut out = Vec::new();
-        write(&words, &mut out).unwrap();
+        write(&words, 0, &mut out).unwrap();
         let expected = "1\n00:00:00,500 --> 00:00:01,400\none two\n\n2\n01:01:01,000 --> 01:01:01,500\nthree\n\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn no_words_give_no_cues() {
         let mut out = Vec::new();
-        write(&[], &mut out).unwrap();
+        write(&[], 0, &mut out).unwrap();
         assert!(out.is_empty());
     }
 }

@@ -198,7 +198,9 @@ impl Job<'_> {
             Format::Text { with_path: true } => {
                 writeln!(out, "{}: {}", path.display(), best.text)?;
             }
-            Format::Srt => srt::write(&best.words, out)?,
+            Format::Srt => {
+                srt::write(&best.words, 0, out)?;
+            }
             Format::Json => {
                 let words = best.words.iter().map(|word| WordRow {
                     text: &word.text,

@@ -154,21 +154,20 @@ pub fn library() -> acolyte::model::Library {
         .expect("run `cargo xtask setup` first: this test needs libonnxruntime")
 }
 
-/// The command `acolyte`, built as the tests are, once a test run.
+/// The command `acolyte`, built as the tests are, once a test run; with the microphone where the tests have it.
 pub fn acolyte() -> PathBuf {
     static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     PROGRAM
         .get_or_init(|| {
+            let features: &[&str] = match cfg!(feature = "mic") {
+                true => &["--features", "mic"],
+                false => &[],
+            };
             let built = std::process::Command::new(env!("CARGO"))
                 .current_dir(repository())
-                .args([
-                    "build",
-                    "--quiet",
-                    "--package",
-                    "acolyte-cli",
-                    "--bin",
-                    "acolyte",
-                ])
+                .args(["build", "--quiet", "--package", "acolyte-cli", "--bin"])
+                .arg("acolyte")
+                .args(features)
                 .status()
                 .expect("cargo starts");
             assert!(built.success(), "acolyte-cli does not build");

@@ -154,7 +154,7 @@ mod tests {
         ) {
             let (mut writer, mut reader) = ring(64, channels);
             let (mut next, mut seen) = (0u64, 0u64);
-            let mut drain = |reader: &mut Reader, seen: &mut u64| {
+            let drain = |reader: &mut Reader, seen: &mut u64| {
                 loop {
                     let mut out = Vec::new();
                     let lost = reader.read(&mut out);
