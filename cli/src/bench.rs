@@ -3,8 +3,8 @@
 //! Each figure is the median of repeated runs on otherwise equal input. `cargo xtask bench recognize` collects
 //! them into a table.
 
-use crate::Outcome;
 use crate::model_args::{ModelArgs, Opened};
+use crate::{Outcome, bench_live};
 use acolyte::model::{BLOCK_FRAMES, CtcModel, ModelState};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use acolyte::{Audio, Decoding, LogProbs};
@@ -23,7 +23,7 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     part: Part,
-    /// Recordings to measure on; needed for `recognize` and `startup`
+    /// Recordings to measure on (for `hearing` a manifest); `features` and `greedy` need none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,6 +40,12 @@ enum Part {
     Recognize,
     /// Process start to first text, and peak memory
     Startup,
+    /// Live use: delays and processor share
+    Live,
+    /// A day of a repeated recording, and an hour of it live at 20 times its pace: memory and drift
+    Soak,
+    /// Word errors of a manifest in noise and at other levels; words heard in silence and noise
+    Hearing,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,16 +71,24 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     let opened = args.model.open()?;
+    if args.part == Part::Hearing {
+        let manifest = args.files.first().context("name a manifest (JSON lines)")?;
+        bench_live::hearing(&opened, manifest, out)?;
+        return Ok(Outcome::Done);
+    }
     let sounds = sounds(args, opened.recognizer.spec())?;
     match args.part {
+        Part::Live => bench_live::live(&opened, &sounds, out)?,
+        Part::Soak => bench_live::soak(&opened, &sounds, out)?,
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup => recognize(&opened, &sounds, out)?,
+        Part::Recognize | Part::Startup | Part::Hearing => recognize(&opened, &sounds, out)?,
     }
     Ok(Outcome::Done)
 }
 
-fn row(out: &mut dyn Write, work: &str, value: f64, unit: &str) -> Result<()> {
+/// Writes a measurement.
+pub fn row(out: &mut dyn Write, work: &str, value: f64, unit: &str) -> Result<()> {
     writeln!(
         out,
         "{}",

@@ -4,6 +4,7 @@
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
+mod bench_live;
 mod decoding_args;
 mod devices;
 mod info;
