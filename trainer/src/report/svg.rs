@@ -638,7 +638,7 @@ mod tests {
             .collect();
         chart.series = vec![Series::line("s", points)];
         let svg = chart.to_svg();
-        let path = svg.split("stroke-width").next().unwrap();
+        let path = svg.split("stroke-width=\"1.6\"").next().unwrap();
         let path = path.rsplit("d=\"").next().unwrap();
         assert_eq!(
             (path.matches('M').count(), path.matches('L').count()),

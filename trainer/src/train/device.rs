@@ -3,11 +3,11 @@
 //!
 //! Beside the inputs of [`TrainStep`](super::step::TrainStep) the graph takes AdamW's scalars and `limit [1]`: the
 //! largest number where the update is made, -1 where the batch only adds to the sum of its group. Every tensor passes a
-//! gate `limit > |loss| + norm`, which NaN and infinity close too. With accumulation it carries `sum.NAME` and the
+//! gate `limit > |loss| + norm + |sums of batch statistics|`, which NaN and infinity close too. With accumulation it carries `sum.NAME` and the
 //! count of batches in it; `fresh [1]` is 0 for the first batch of a group, which drops the sums before it.
 
 use super::pack::Row;
-use super::step::{StepOutcome, TrainGraph, Trained, fill, follow, outcome};
+use super::step::{StepOutcome, TrainGraph, Trained, fill, finite_statistics, follow, outcome};
 use crate::Result;
 use crate::graph::exec::{Engine, ParameterStore, Resident};
 use crate::graph::{DType, Graph, Unary, Value};
@@ -69,10 +69,11 @@ impl DeviceStep {
         let mut carried = Vec::new();
         let adamw = AdamWGraph::new(g, settings)?;
         let limit = g.input("limit", DType::F32, &[1])?;
+        let size = size(g, loss)?;
         let gathered = if accumulate > 1 {
-            accumulated(g, &trained, loss, accumulate, &mut carried)?
+            accumulated(g, &trained, size, accumulate, &mut carried)?
         } else {
-            single(g, &trained, loss)?
+            single(g, &trained, size)?
         };
         let gate = g.greater(limit, gathered.guard)?;
         let scale = clipping(g, gathered.norm, clip)?;
@@ -136,6 +137,11 @@ impl DeviceStep {
             batch_norm: self.resident.f32("batch_norm")?[0],
             norm: self.resident.f32("norm")?[0],
         })
+    }
+
+    /// Whether the batch's statistics are numbers.
+    pub fn has_finite_statistics(&self) -> Result<bool> {
+        finite_statistics(&self.statistics, |name| self.resident.f32(name))
     }
 
     /// Moves the running statistics, which stay on the host, towards the batch's.
@@ -230,17 +236,23 @@ fn clipping(g: &mut Graph, norm: Value, clip: f32) -> Result<Value> {
     g.select(above, ratio, one)
 }
 
-/// `|loss| + norm`, `[1]`: finite where both are.
-fn guard(g: &mut Graph, loss: Value, norm: Value) -> Result<Value> {
-    let size = g.unary(Unary::Abs, loss)?;
-    g.add(norm, size)
+/// `|loss| + |sums of batch statistics|`, `[]`: finite where all of them are. The statistics are the outputs that the
+/// graph has so far.
+fn size(g: &mut Graph, loss: Value) -> Result<Value> {
+    let mut total = g.unary(Unary::Abs, loss)?;
+    for statistic in g.outputs().to_vec() {
+        let sum = g.sum_all(statistic)?;
+        let sum = g.unary(Unary::Abs, sum)?;
+        total = g.add(total, sum)?;
+    }
+    Ok(total)
 }
 
-fn single(g: &mut Graph, trained: &[Trained], loss: Value) -> Result<Gathered> {
+fn single(g: &mut Graph, trained: &[Trained], size: Value) -> Result<Gathered> {
     let gradients: Vec<Value> = trained.iter().map(|t| t.gradient).collect();
     let norm = norm(g, &gradients)?;
     Ok(Gathered {
-        guard: guard(g, loss, norm)?,
+        guard: g.add(norm, size)?,
         gradients,
         norm,
         batch_norm: norm,
@@ -251,13 +263,13 @@ fn single(g: &mut Graph, trained: &[Trained], loss: Value) -> Result<Gathered> {
 fn accumulated(
     g: &mut Graph,
     trained: &[Trained],
-    loss: Value,
+    size: Value,
     accumulate: usize,
     carried: &mut Vec<(String, String)>,
 ) -> Result<Gathered> {
     let gradients: Vec<Value> = trained.iter().map(|t| t.gradient).collect();
     let batch_norm = norm(g, &gradients)?;
-    let total = guard(g, loss, batch_norm)?;
+    let total = g.add(batch_norm, size)?;
     let most = g.constant(&[1], vec![f32::MAX])?;
     let finite = g.greater(most, total)?;
     let fresh = g.input("fresh", DType::F32, &[1])?;

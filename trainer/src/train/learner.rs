@@ -25,6 +25,8 @@ pub struct Learned {
     pub loss: f32,
     /// Gradient norm of the batch alone.
     pub batch_norm: f32,
+    /// Whether the batch norms' statistics are numbers.
+    pub finite_statistics: bool,
     /// Utterances whose target does not fit their frames.
     pub infeasible: usize,
     /// Gradient norm of the group before clipping, where an update was made.
@@ -32,9 +34,9 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// Whether loss and gradient are numbers.
+    /// Whether loss, gradient and statistics are numbers.
     pub fn is_finite(&self) -> bool {
-        self.loss.is_finite() && self.batch_norm.is_finite()
+        self.loss.is_finite() && self.batch_norm.is_finite() && self.finite_statistics
     }
 }
 
@@ -177,6 +179,7 @@ impl Learner {
                 let mut learned = Learned {
                     loss: found.loss,
                     batch_norm,
+                    finite_statistics: step.has_finite_statistics()?,
                     infeasible: found.infeasible,
                     updated: None,
                 };
@@ -235,6 +238,7 @@ impl Learner {
                 let mut learned = Learned {
                     loss: found.found.loss,
                     batch_norm: found.batch_norm,
+                    finite_statistics: device.has_finite_statistics()?,
                     infeasible: found.found.infeasible,
                     updated: None,
                 };

@@ -75,7 +75,7 @@ pub struct StartRecord {
     pub started_from: String,
     /// Tokens of the recipe that the model knew too, the blank included.
     pub tokens_matched: usize,
-    /// Tokens of the recipe that it did not know: their rows start at random.
+    /// Tokens of the recipe that it did not know: their rows start at the mean of the others'.
     pub tokens_new: Vec<String>,
     /// Tokens that it knew and the recipe does not have.
     pub tokens_left: Vec<String>,

@@ -295,8 +295,16 @@ impl<'a> Run<'a> {
         let names = row.segments.iter().map(|s| s.utterance.name.as_str());
         sums.last_bad = names.collect::<Vec<_>>().join(", ");
         let text = format!(
-            "batch {}: loss {} and gradient norm {} are not both finite; it holds {}",
-            self.position.step, learned.loss, learned.batch_norm, sums.last_bad
+            "batch {}: loss {}, gradient norm {}{}: not all finite; it holds {}",
+            self.position.step,
+            learned.loss,
+            learned.batch_norm,
+            if learned.finite_statistics {
+                ""
+            } else {
+                ", statistics of a batch norm that are no numbers"
+            },
+            sums.last_bad
         );
         if sums.bad_in_a_row >= self.setup.recipe.train.bad_batches {
             return Err(Error::new(

@@ -4,6 +4,7 @@ use super::checkpoint::Checkpoint;
 use super::records::StartRecord;
 use crate::config::StartConfig;
 use crate::graph::exec::ParameterStore;
+use crate::optim::mean_weights;
 use crate::pipeline::Settled;
 use crate::train::learner::Tensors;
 use crate::{Error, ErrorKind, Result};
@@ -135,14 +136,7 @@ impl Start {
             };
             if name.starts_with(HEAD) && own_shape.get(1..) == shape.get(1..) {
                 let width = shape.iter().skip(1).product::<usize>().max(1);
-                let target = store.get_mut(&name)?;
-                for (place, row) in target.chunks_exact_mut(width).zip(&rows) {
-                    if let Some(values) =
-                        row.and_then(|row| own.get(row * width..(row + 1) * width))
-                    {
-                        place.copy_from_slice(values);
-                    }
-                }
+                copy_rows(store.get_mut(&name)?, own, width, &rows, tokens.blank());
             } else if *own_shape == shape {
                 store.insert(&name, &shape, own)?;
             } else {
@@ -181,6 +175,27 @@ impl Start {
                 .position(|(index, other)| index != own.blank as usize && other == piece)
         };
         (0..tokens.len() as u32).map(row).collect()
+    }
+}
+
+/// Copies the rows that are known. A new token starts at the mean of the known ones, the blank left out: it then never
+/// outdoes the one that is meant, as a random row would, before it is learned.
+fn copy_rows(target: &mut [f32], own: &[f32], width: usize, rows: &[Option<usize>], blank: u32) {
+    let row = |index: usize| own.get(index * width..(index + 1) * width);
+    let spoken = rows
+        .iter()
+        .enumerate()
+        .filter(|(id, _)| *id != blank as usize);
+    let known: Vec<&[f32]> = spoken.filter_map(|(_, index)| row((*index)?)).collect();
+    let mean = mean_weights(&known).ok();
+    for (place, index) in target.chunks_exact_mut(width).zip(rows) {
+        let values = match index {
+            Some(index) => row(*index),
+            None => mean.as_deref(),
+        };
+        if let Some(values) = values {
+            place.copy_from_slice(values);
+        }
     }
 }
 
@@ -285,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_matched_by_symbol_and_new_ones_left_as_initialized() {
+    fn rows_are_matched_by_symbol_and_new_ones_are_their_mean() {
         let mut store = ParameterStore::new(&engine());
         store.insert("stem.weight", &[2], &[0.0; 2]).unwrap();
         store.insert("stem.running_mean", &[1], &[0.5]).unwrap();
@@ -294,8 +309,8 @@ mod tests {
         let record = start()
             .apply(&vocabulary(&["<blank>", "b", "c", "a"]), &mut store)
             .unwrap();
-        assert_eq!(store.get("head.bias").unwrap(), [13.0, 12.0, -1.0, 10.0]);
-        let weights = [6.0, 7.0, 4.0, 5.0, -1.0, -1.0, 0.0, 1.0];
+        assert_eq!(store.get("head.bias").unwrap(), [13.0, 12.0, 11.0, 10.0]);
+        let weights = [6.0, 7.0, 4.0, 5.0, 2.0, 3.0, 0.0, 1.0];
         assert_eq!(store.get("head.weight").unwrap(), weights);
         assert_eq!(store.get("stem.weight").unwrap(), [5.0, 6.0]);
         assert_eq!(record.tokens_matched, 3);

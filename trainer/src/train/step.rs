@@ -222,6 +222,12 @@ impl TrainStep {
         self.executable.f32(&format!("grad.{name}"))
     }
 
+    /// Whether the batch's statistics are numbers. A ReLU makes 0 of NaN, so that loss and gradients may be numbers
+    /// where they are not.
+    pub fn has_finite_statistics(&self) -> Result<bool> {
+        finite_statistics(&self.statistics, |name| self.executable.f32(name))
+    }
+
     /// Moves the running statistics towards the batch's.
     pub fn update_statistics(&self, store: &mut ParameterStore) -> Result<()> {
         for statistic in &self.statistics {
@@ -230,6 +236,21 @@ impl TrainStep {
         }
         Ok(())
     }
+}
+
+pub(super) fn finite_statistics<'a>(
+    statistics: &[Statistic],
+    get: impl Fn(&str) -> Result<&'a [f32]>,
+) -> Result<bool> {
+    for statistic in statistics {
+        if !get(&statistic.output)?
+            .iter()
+            .all(|value| value.is_finite())
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Moves running statistics towards a batch's.
