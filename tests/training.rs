@@ -264,12 +264,12 @@ fn a_run_killed_again_and_again_equals_an_uninterrupted_one() {
 fn a_run_starts_from_a_shipped_model() {
     let data = toy_data(96);
     let base = data.path().join("base");
-    let records = train(data.path(), &base, &["train.epochs=20"], None).unwrap();
-    let learned = records.epochs.last().unwrap().development[0].wer;
+    train(data.path(), &base, &["train.epochs=20"], None).unwrap();
     let model = data.path().join("model");
     export(&library(), &base, &model, BTreeMap::new()).unwrap();
 
-    // Other tokens in another order; at a rate of nothing the errors must be the model's from the first epoch on.
+    // Other tokens in another order, at a rate of next to nothing: what is known after an epoch was known before. Random
+    // weights and rows of the wrong symbols get nearly every word wrong; statistics that follow the new batches a few.
     let tokens = "text.tokens=[\"d\", \"x\", \" \", \"b\", \"a\", \"c\"]";
     let from = |folder: &Path| format!("start_from.model={:?}", folder.to_str().unwrap());
     for start in [from(&model), from(&base)] {
@@ -283,7 +283,7 @@ fn a_run_starts_from_a_shipped_model() {
         ];
         let records = train(data.path(), &folder, &overrides, None).unwrap();
         let wer = records.epochs[0].development[0].wer;
-        assert!(wer <= learned + 5.0, "{learned} % before, {wer} % after");
+        assert!(wer <= 30.0, "{wer} % of the words wrong");
         let told = records.notes.join("\n");
         for part in [
             "6 tokens matched",

@@ -5,11 +5,12 @@
 //! refused here but what cannot be read at all; [`CheckReport::refused`] says whether the run itself would be.
 
 use crate::config::{BadRows, Recipe};
-use crate::data::batch::{Pick, picks};
+use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::data::rows::{DroppedRow, count_reasons};
 use crate::data::speech::SpeechData;
 use crate::error::Result;
+use crate::pipeline::order;
 use crate::student::speech::SpeechStudent;
 use crate::train::feed::{ROWS_READY, plan};
 use crate::train::run::packer;
@@ -106,7 +107,8 @@ pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&StepCost>) -> Result<
         config: recipe.model.clone(),
     };
     let packer = packer(recipe, &student);
-    let picks = picks(data.weights(), recipe.seed, 0);
+    // In the order that training takes them: how well utterances share rows depends on it.
+    let picks = order(recipe, &data, 0);
     let batches = plan(&train, &packer, &picks, 0)?.len();
     let filled: usize = picks.iter().map(|&pick| train.frames(pick, 0)).sum();
     let mut judging_batches = 0;

@@ -161,7 +161,7 @@ pub fn run(
 }
 
 /// The picks of an epoch in random order.
-fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
+pub fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
     let mut picks = picks(data.weights(), recipe.seed, epoch);
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     random.set_stream(epoch);

@@ -117,6 +117,20 @@ impl Axis {
         }
     }
 
+    /// The range with room at its ends, so that curves do not run along the frame; a value that must be reached, such
+    /// as 0, stays the end.
+    fn with_room(&self, [low, high]: [f64; 2]) -> [f64; 2] {
+        let room = 0.04 * (high - low);
+        let reached = |end: f64| {
+            let mut places = self.reach.iter().filter_map(|&value| self.place(value));
+            places.any(|place| place == end)
+        };
+        [
+            if reached(low) { low } else { low - room },
+            if reached(high) { high } else { high + room },
+        ]
+    }
+
     /// The ticks within a range of places: place and text.
     fn ticks(&self, [low, high]: [f64; 2]) -> Vec<(f64, String)> {
         let inside = |place: f64| place >= low - 1e-9 && place <= high + 1e-9;
@@ -144,7 +158,7 @@ impl Axis {
                 .map(|(value, text)| (value.log10(), text))
                 .collect();
         }
-        let rough = (high - low) / 5.0;
+        let rough = (high - low) / 6.0;
         let decade = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .map(|part| part * decade)
@@ -274,7 +288,10 @@ impl Chart {
             || points().filter(|[x, y]| self.x.place(*x).is_some() && self.y.place(*y).is_some());
         let plot = Plot {
             x: (&self.x, self.x.range(seen().map(|point| point[0]))),
-            y: (&self.y, self.y.range(seen().map(|point| point[1]))),
+            y: (
+                &self.y,
+                self.y.with_room(self.y.range(seen().map(|point| point[1]))),
+            ),
             top: header_height(&self.series),
             height: 230.0,
         };
