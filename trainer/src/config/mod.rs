@@ -303,6 +303,44 @@ train = [{ manifest = "a/train.jsonl" }]
         }
     }
 
+    /// All keys of a table, those of tables and arrays within it included.
+    fn keys(value: &toml::Value) -> Vec<String> {
+        match value {
+            toml::Value::Table(table) => table
+                .iter()
+                .flat_map(|(key, value)| [vec![key.clone()], keys(value)].concat())
+                .collect(),
+            toml::Value::Array(items) => items.iter().flat_map(keys).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_documentation() {
+        let all = [
+            "augment={ speed = [1, 1], gain_db = [0, 0], shift = {}, reverb = {}, noise = {}, babble = {}, \
+             spec_augment = {} }",
+            "data.dev=[{ name = \"d\", manifest = \"d.jsonl\" }]",
+            "train={ max_minutes = 1, betas = [0.9, 0.9], weight_decay = 0.1, patience = 1, average = {} }",
+            "start_from={ model = \"m\" }",
+        ];
+        let text = Recipe::parse(MINIMAL, &all).unwrap().to_toml().unwrap();
+        let recipe: toml::Value = toml::from_str(&text).unwrap();
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let pages: String = std::fs::read_dir(docs)
+            .unwrap()
+            .map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap_or_default())
+            .collect();
+        let words: std::collections::BTreeSet<&str> = pages
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .collect();
+        let found = keys(&recipe);
+        assert!(found.len() > 70, "{found:?}");
+        for key in found {
+            assert!(words.contains(key.as_str()), "{key} is in no page of docs/");
+        }
+    }
+
     #[test]
     fn an_optimizer_brings_its_own_constants() {
         let constants = |overrides: &[&str]| {

@@ -141,10 +141,10 @@ impl Learner {
             self.averaged_statistics
                 .insert(statistic.name.clone(), start);
         }
-        self.to_device()
+        self.load_device()
     }
 
-    fn to_device(&mut self) -> Result<()> {
+    fn load_device(&mut self) -> Result<()> {
         match &mut self.seat {
             Seat::Device(device) => device.load(&self.store, &self.parameters, &self.moments),
             Seat::Host { .. } => Ok(()),
@@ -346,7 +346,7 @@ impl Learner {
             }
         }
         self.rule.set_updates(updates);
-        self.to_device()
+        self.load_device()
     }
 }
 
@@ -422,7 +422,7 @@ mod tests {
             learner.accumulate,
         );
         learner.seat = Seat::Device(Box::new(device.unwrap()));
-        learner.to_device().unwrap();
+        learner.load_device().unwrap();
         learner
     }
 
