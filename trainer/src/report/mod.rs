@@ -3,6 +3,7 @@
 //! [`svg`] draws, [`image`] turns matrices into pictures, [`page`] puts parts together; [`write_report`] does so for a
 //! run's folder.
 
+mod axis;
 pub mod image;
 mod metrics;
 pub mod page;

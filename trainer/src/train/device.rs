@@ -6,13 +6,14 @@
 //! gate `limit > |loss| + norm + |sums of batch statistics|`, which NaN and infinity close too. With accumulation it carries `sum.NAME` and the
 //! count of batches in it; `fresh [1]` is 0 for the first batch of a group, which drops the sums before it.
 
+use super::learner::{Learned, State};
 use super::pack::Row;
-use super::step::{StepOutcome, TrainGraph, Trained, fill, finite_statistics, follow, outcome};
+use super::step::{TrainGraph, Trained, fill, finite_statistics, follow, outcome};
 use crate::Result;
 use crate::graph::exec::{Engine, ParameterStore, Resident};
 use crate::graph::{DType, Graph, Unary, Value};
 use crate::nn::Statistic;
-use crate::optim::{AdamWGraph, AdamWScalars, AdamWSettings, Moments, Updated};
+use crate::optim::{AdamWGraph, AdamWSettings, Moments, UpdateRule, Updated};
 use std::collections::BTreeMap;
 
 /// What the optimizer keeps, by prefix of the tensors' names.
@@ -27,16 +28,6 @@ pub(super) struct DeviceStep {
     longest: usize,
     seeded: bool,
     accumulates: bool,
-}
-
-/// What a step found.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DeviceOutcome {
-    pub found: StepOutcome,
-    /// Gradient norm of this batch alone.
-    pub batch_norm: f32,
-    /// Gradient norm of the mean over the group so far.
-    pub norm: f32,
 }
 
 /// The gradient an update takes, and what tells whether it may be made.
@@ -111,41 +102,60 @@ impl DeviceStep {
         })
     }
 
-    /// Runs a batch; with `scalars` the update is made, where its numbers are finite.
-    pub fn run(
+    /// Learns from a batch; with a `rate` it is the last of its group, and the update is made where it is finite.
+    pub fn learn(
         &mut self,
+        state: &mut State,
         row: &Row,
         seed: u64,
-        fresh: bool,
-        scalars: Option<AdamWScalars>,
-    ) -> Result<DeviceOutcome> {
-        let seed = self.seeded.then_some(seed);
-        fill(&mut self.resident, row, self.longest, seed)?;
-        self.resident.f32_mut("limit")?[0] = if scalars.is_some() { f32::MAX } else { -1.0 };
+        rate: Option<f32>,
+    ) -> Result<Learned> {
+        let mut next = state.rule.clone();
+        next.begin();
+        let scalars = match (&next, rate) {
+            (UpdateRule::AdamW(adamw), Some(rate)) => Some(adamw.scalars(rate)),
+            _ => None,
+        };
+        let inputs = &mut self.resident;
+        fill(inputs, row, self.longest, self.seeded.then_some(seed))?;
+        inputs.f32_mut("limit")?[0] = if scalars.is_some() { f32::MAX } else { -1.0 };
         if let Some(scalars) = scalars {
             for (name, value) in AdamWGraph::values(scalars) {
-                self.resident.f32_mut(name)?[0] = value;
+                inputs.f32_mut(name)?[0] = value;
             }
         }
         if self.accumulates {
-            self.resident.f32_mut("fresh")?[0] = if fresh { 0.0 } else { 1.0 };
+            inputs.f32_mut("fresh")?[0] = if state.batches == 0 { 0.0 } else { 1.0 };
         }
         self.resident.run()?;
         let loss = self.resident.f32("loss")?[0];
-        Ok(DeviceOutcome {
-            found: outcome(row, loss, self.resident.f32("losses")?),
+        let found = outcome(row, loss, self.resident.f32("losses")?);
+        let mut learned = Learned {
+            loss,
             batch_norm: self.resident.f32("batch_norm")?[0],
-            norm: self.resident.f32("norm")?[0],
-        })
+            finite_statistics: self.has_finite_statistics()?,
+            infeasible: found.infeasible,
+            updated: None,
+        };
+        if learned.is_finite() {
+            state.good += 1;
+            self.update_statistics(&mut state.store)?;
+        }
+        let norm = self.resident.f32("norm")?[0];
+        if scalars.is_some() && state.good > 0 && norm.is_finite() {
+            state.rule = next;
+            learned.updated = Some(norm);
+        }
+        Ok(learned)
     }
 
     /// Whether the batch's statistics are numbers.
-    pub fn has_finite_statistics(&self) -> Result<bool> {
+    fn has_finite_statistics(&self) -> Result<bool> {
         finite_statistics(&self.statistics, |name| self.resident.f32(name))
     }
 
     /// Moves the running statistics, which stay on the host, towards the batch's.
-    pub fn update_statistics(&self, store: &mut ParameterStore) -> Result<()> {
+    fn update_statistics(&self, store: &mut ParameterStore) -> Result<()> {
         for statistic in &self.statistics {
             let batch = self.resident.f32(&statistic.output)?;
             follow(store.get_mut(&statistic.name)?, batch);

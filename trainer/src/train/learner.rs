@@ -5,12 +5,13 @@
 //! not finite is left out of its group; a group with no good batch makes no update.
 
 use super::device::DeviceStep;
+use super::host::HostStep;
 use super::pack::{Packer, Row};
-use super::step::{TrainGraph, TrainStep};
-use crate::config::{Optimizer, Recipe};
+use super::step::TrainGraph;
+use crate::config::Recipe;
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::nn::{ParameterSpec, Statistic};
-use crate::optim::{Accumulator, Moments, UpdateRule, average_into, global_norm};
+use crate::optim::{Moments, UpdateRule, average_into};
 use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
@@ -43,28 +44,34 @@ impl Learned {
 /// Weights under training.
 #[derive(Debug)]
 pub struct Learner {
-    store: ParameterStore,
+    state: State,
     parameters: Vec<String>,
-    trained: Vec<ParameterSpec>,
     statistics: Vec<Statistic>,
-    rule: UpdateRule,
-    moments: BTreeMap<String, Moments>,
     averaged_statistics: BTreeMap<String, Vec<f32>>,
-    clip: f32,
-    accumulate: usize,
-    /// Batches of the group under way, and the finite ones among them.
-    batches: usize,
-    good: usize,
     seat: Seat,
+}
+
+/// What an update changes, and the group of batches under way.
+#[derive(Debug)]
+pub(super) struct State {
+    pub store: ParameterStore,
+    /// The parameters that are trained.
+    pub trained: Vec<ParameterSpec>,
+    pub moments: BTreeMap<String, Moments>,
+    pub rule: UpdateRule,
+    /// Largest gradient norm.
+    pub clip: f32,
+    /// Batches of a whole group.
+    pub accumulate: usize,
+    /// Batches of the group so far, and the finite ones among them.
+    pub batches: usize,
+    pub good: usize,
 }
 
 /// Where the update is computed.
 #[derive(Debug)]
 enum Seat {
-    Host {
-        step: Box<TrainStep>,
-        sums: Accumulator,
-    },
+    Host(Box<HostStep>),
     Device(Box<DeviceStep>),
 }
 
@@ -88,43 +95,39 @@ impl Learner {
         graph.declare(&mut store, recipe.seed)?;
         prepare(&mut store)?;
         let rule = UpdateRule::new(config);
-        let names = graph.net.parameters().iter().map(|p| p.name.clone());
+        let parameters = graph.net.parameters().iter().map(|p| p.name.clone());
+        let parameters = parameters.collect();
+        let statistics = graph.net.statistics().to_vec();
+        let trained = graph.trained.iter().map(|t| t.spec.clone()).collect();
+        let seat = match &rule {
+            UpdateRule::AdamW(adamw) if engine.on_device() => {
+                let (clip, accumulate) = (config.clip_norm, config.accumulate);
+                let device = DeviceStep::new(engine, graph, adamw.settings, clip, accumulate)?;
+                Seat::Device(Box::new(device))
+            }
+            UpdateRule::NovoGrad { .. } if engine.on_device() => {
+                return Err(Error::new(
+                    ErrorKind::Recipe,
+                    "train.optimizer = \"novograd\" runs on the CPU; on a GPU take \"adamw\"",
+                ));
+            }
+            _ => Seat::Host(Box::new(HostStep::new(engine, graph, &store)?)),
+        };
         let mut learner = Self {
-            parameters: names.collect(),
-            trained: graph.trained.iter().map(|t| t.spec.clone()).collect(),
-            statistics: graph.net.statistics().to_vec(),
-            moments: BTreeMap::new(),
+            parameters,
+            statistics,
             averaged_statistics: BTreeMap::new(),
-            clip: config.clip_norm,
-            accumulate: config.accumulate,
-            batches: 0,
-            good: 0,
-            seat: match &rule {
-                UpdateRule::AdamW(adamw) if engine.on_device() => {
-                    Seat::Device(Box::new(DeviceStep::new(
-                        engine,
-                        graph,
-                        adamw.settings,
-                        config.clip_norm,
-                        config.accumulate,
-                    )?))
-                }
-                UpdateRule::NovoGrad { .. } if engine.on_device() => {
-                    return Err(Error::new(
-                        ErrorKind::Recipe,
-                        format!(
-                            "train.optimizer = {:?} runs on the CPU; on a GPU take \"adamw\"",
-                            Optimizer::NovoGrad
-                        ),
-                    ));
-                }
-                _ => Seat::Host {
-                    step: Box::new(TrainStep::compile(engine, graph, &store)?),
-                    sums: Accumulator::new(),
-                },
+            seat,
+            state: State {
+                store,
+                trained,
+                moments: BTreeMap::new(),
+                rule,
+                clip: config.clip_norm,
+                accumulate: config.accumulate,
+                batches: 0,
+                good: 0,
             },
-            rule,
-            store,
         };
         learner.begin()?;
         Ok(learner)
@@ -132,12 +135,12 @@ impl Learner {
 
     /// Moments and averages of the weights as they are.
     fn begin(&mut self) -> Result<()> {
-        for spec in &self.trained {
-            let moments = self.rule.moments(self.store.get(&spec.name)?);
-            self.moments.insert(spec.name.clone(), moments);
+        for spec in &self.state.trained {
+            let moments = self.state.rule.moments(self.state.store.get(&spec.name)?);
+            self.state.moments.insert(spec.name.clone(), moments);
         }
         for statistic in &self.statistics {
-            let start = self.store.get(&statistic.name)?.to_vec();
+            let start = self.state.store.get(&statistic.name)?.to_vec();
             self.averaged_statistics
                 .insert(statistic.name.clone(), start);
         }
@@ -146,22 +149,24 @@ impl Learner {
 
     fn load_device(&mut self) -> Result<()> {
         match &mut self.seat {
-            Seat::Device(device) => device.load(&self.store, &self.parameters, &self.moments),
-            Seat::Host { .. } => Ok(()),
+            Seat::Device(device) => {
+                device.load(&self.state.store, &self.parameters, &self.state.moments)
+            }
+            Seat::Host(_) => Ok(()),
         }
     }
 
     /// Brings weights and moments to the host, from where [`Learner::averaged`] and [`Learner::tensors`] take them.
     pub fn fetch(&mut self) -> Result<()> {
         match &self.seat {
-            Seat::Device(device) => device.fetch(&mut self.store, &mut self.moments),
-            Seat::Host { .. } => Ok(()),
+            Seat::Device(device) => device.fetch(&mut self.state.store, &mut self.state.moments),
+            Seat::Host(_) => Ok(()),
         }
     }
 
     /// Updates made so far.
     pub fn updates(&self) -> u64 {
-        self.rule.updates()
+        self.state.rule.updates()
     }
 
     /// Forward and backward over a batch; with a `rate` the batch is the last of its group and the update is made.
@@ -169,97 +174,19 @@ impl Learner {
     /// # Errors
     /// What running reports.
     pub fn learn(&mut self, row: &Row, seed: u64, rate: Option<f32>) -> Result<Learned> {
-        let fresh = self.batches == 0;
-        self.batches += 1;
         let learned = match &mut self.seat {
-            Seat::Host { step, sums } => {
-                let found = step.run(row, seed)?;
-                let gradients = gradients(step, &self.trained)?;
-                let batch_norm = global_norm(gradients.iter().copied());
-                let mut learned = Learned {
-                    loss: found.loss,
-                    batch_norm,
-                    finite_statistics: step.has_finite_statistics()?,
-                    infeasible: found.infeasible,
-                    updated: None,
-                };
-                if learned.is_finite() {
-                    self.good += 1;
-                    if self.accumulate > 1 {
-                        sums.add(gradients.iter().copied(), 1.0 / self.accumulate as f32)?;
-                    }
-                    step.update_statistics(&mut self.store)?;
-                }
-                if let Some(rate) = rate.filter(|_| self.good > 0) {
-                    // Each batch weighs one part of a whole group; a group with fewer is scaled up.
-                    let factor = if self.accumulate > 1 {
-                        self.accumulate as f32 / self.good as f32
-                    } else {
-                        1.0
-                    };
-                    let gradients = if self.accumulate > 1 {
-                        sums.sums().collect()
-                    } else {
-                        gradients
-                    };
-                    let norm = factor * global_norm(gradients.iter().copied());
-                    if norm.is_finite() {
-                        let scale = factor * (self.clip / norm.max(f32::MIN_POSITIVE)).min(1.0);
-                        self.rule.begin();
-                        for (spec, gradient) in self.trained.iter().zip(gradients) {
-                            if let Some(moments) = self.moments.get_mut(&spec.name) {
-                                let weights = self.store.get_mut(&spec.name)?;
-                                self.rule.update(
-                                    weights,
-                                    gradient,
-                                    moments,
-                                    rate,
-                                    scale,
-                                    spec.decays,
-                                );
-                            }
-                        }
-                        learned.updated = Some(norm);
-                    }
-                }
-                if rate.is_some() {
-                    sums.clear();
-                }
-                learned
-            }
-            Seat::Device(device) => {
-                let mut next = self.rule.clone();
-                next.begin();
-                let scalars = match (&next, rate) {
-                    (UpdateRule::AdamW(adamw), Some(rate)) => Some(adamw.scalars(rate)),
-                    _ => None,
-                };
-                let found = device.run(row, seed, fresh, scalars)?;
-                let mut learned = Learned {
-                    loss: found.found.loss,
-                    batch_norm: found.batch_norm,
-                    finite_statistics: device.has_finite_statistics()?,
-                    infeasible: found.found.infeasible,
-                    updated: None,
-                };
-                if learned.is_finite() {
-                    self.good += 1;
-                    device.update_statistics(&mut self.store)?;
-                }
-                if rate.is_some() && self.good > 0 && found.norm.is_finite() {
-                    self.rule = next;
-                    learned.updated = Some(found.norm);
-                }
-                learned
-            }
+            Seat::Host(step) => step.learn(&mut self.state, row, seed, rate)?,
+            Seat::Device(step) => step.learn(&mut self.state, row, seed, rate)?,
         };
+        let state = &mut self.state;
+        state.batches += 1;
         if rate.is_some() {
-            (self.batches, self.good) = (0, 0);
+            (state.batches, state.good) = (0, 0);
         }
         if learned.updated.is_some() {
-            let keep = self.rule.keep();
+            let keep = state.rule.keep();
             for (name, average) in &mut self.averaged_statistics {
-                average_into(average, self.store.get(name)?, keep);
+                average_into(average, state.store.get(name)?, keep);
             }
         }
         Ok(learned)
@@ -268,26 +195,27 @@ impl Learner {
     /// Number of parameters, those that are frozen included, running statistics left out.
     pub fn parameters(&self) -> usize {
         let statistics: usize = self.statistics.iter().map(|s| s.channels).sum();
-        self.store.elements() - statistics
+        self.state.store.elements() - statistics
     }
 
     /// Averaged weights and statistics by name, as they are judged and exported (those of frozen parameters are
     /// themselves).
     pub fn averaged(&self, name: &str) -> Result<&[f32]> {
-        let average = self.moments.get(name).map(|moments| &moments.average);
+        let average = self.state.moments.get(name).map(|moments| &moments.average);
         match average.or_else(|| self.averaged_statistics.get(name)) {
             Some(average) => Ok(average),
-            None => self.store.get(name),
+            None => self.state.store.get(name),
         }
     }
 
     /// All that is judged and exported.
     pub fn averages(&self) -> Result<Tensors> {
-        self.store
+        self.state
+            .store
             .names()
             .iter()
             .map(|name| {
-                let value = (self.store.shape(name)?, self.averaged(name)?.to_vec());
+                let value = (self.state.store.shape(name)?, self.averaged(name)?.to_vec());
                 Ok((name.clone(), value))
             })
             .collect()
@@ -296,8 +224,8 @@ impl Learner {
     /// Everything a run needs to go on: weights, averages, moments.
     pub fn tensors(&self) -> Result<Tensors> {
         let mut tensors = Tensors::new();
-        for name in self.store.names() {
-            let shape = self.store.shape(name)?;
+        for name in self.state.store.names() {
+            let shape = self.state.store.shape(name)?;
             let mut put = |prefix: &str, data: &[f32]| {
                 let shape = if data.len() == shape.iter().product::<usize>() {
                     shape.clone()
@@ -306,8 +234,8 @@ impl Learner {
                 };
                 tensors.insert(format!("{prefix}/{name}"), (shape, data.to_vec()));
             };
-            put("weights", self.store.get(name)?);
-            if let Some(moments) = self.moments.get(name) {
+            put("weights", self.state.store.get(name)?);
+            if let Some(moments) = self.state.moments.get(name) {
                 put("first", &moments.first);
                 put("second", &moments.second);
             }
@@ -331,13 +259,13 @@ impl Learner {
             ))),
             None => Err(refuse(format!("{prefix}/{name} is missing"))),
         };
-        for name in self.store.names().to_vec() {
-            let shape = self.store.shape(&name)?;
+        for name in self.state.store.names().to_vec() {
+            let shape = self.state.store.shape(&name)?;
             let elements = shape.iter().product();
             let weights = take("weights", &name, elements)?;
-            self.store.insert(&name, &shape, &weights)?;
+            self.state.store.insert(&name, &shape, &weights)?;
             let average = take("average", &name, elements)?;
-            if let Some(moments) = self.moments.get_mut(&name) {
+            if let Some(moments) = self.state.moments.get_mut(&name) {
                 moments.first = take("first", &name, moments.first.len())?;
                 moments.second = take("second", &name, moments.second.len())?;
                 moments.average = average;
@@ -345,16 +273,9 @@ impl Learner {
                 *statistic = average;
             }
         }
-        self.rule.set_updates(updates);
+        self.state.rule.set_updates(updates);
         self.load_device()
     }
-}
-
-fn gradients<'a>(step: &'a TrainStep, trained: &[ParameterSpec]) -> Result<Vec<&'a [f32]>> {
-    trained
-        .iter()
-        .map(|spec| step.gradient(&spec.name))
-        .collect()
 }
 
 #[cfg(test)]
@@ -409,7 +330,7 @@ mod tests {
     /// The same learner with its update in the graph, as on a device.
     fn in_graph(recipe: &Recipe) -> Learner {
         let (mut learner, packer) = learner(recipe);
-        let UpdateRule::AdamW(adamw) = &learner.rule else {
+        let UpdateRule::AdamW(adamw) = &learner.state.rule else {
             panic!("only AdamW has a graph");
         };
         let graph =
@@ -418,8 +339,8 @@ mod tests {
             &engine(),
             graph,
             adamw.settings,
-            learner.clip,
-            learner.accumulate,
+            learner.state.clip,
+            learner.state.accumulate,
         );
         learner.seat = Seat::Device(Box::new(device.unwrap()));
         learner.load_device().unwrap();

@@ -7,6 +7,7 @@ mod device;
 pub mod evaluate;
 pub mod events;
 pub mod feed;
+mod host;
 pub mod learner;
 pub mod log;
 pub mod pack;
