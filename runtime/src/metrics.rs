@@ -7,7 +7,7 @@
 //! a decomposed accent are the same letter. Case and punctuation are compared as they are.
 
 use crate::{Error, ErrorKind, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 use unicode_normalization::UnicodeNormalization;
@@ -16,7 +16,7 @@ use unicode_normalization::UnicodeNormalization;
 const MAX_CELLS: usize = 1 << 26;
 
 /// What it takes to turn a reference into a hypothesis; counts of several utterances add up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorCounts {
     /// Items of the reference that became another item.
     pub substitutions: usize,

@@ -163,21 +163,32 @@ pub fn acolyte() -> PathBuf {
                 true => &["--features", "mic"],
                 false => &[],
             };
-            let built = std::process::Command::new(env!("CARGO"))
-                .current_dir(repository())
-                .args(["build", "--quiet", "--package", "acolyte-cli", "--bin"])
-                .arg("acolyte")
-                .args(features)
-                .status()
-                .expect("cargo starts");
-            assert!(built.success(), "acolyte-cli does not build");
-            let target = std::env::var_os("CARGO_TARGET_DIR")
-                .map_or_else(|| repository().join("target"), PathBuf::from);
-            target
-                .join("debug")
-                .join(format!("acolyte{}", std::env::consts::EXE_SUFFIX))
+            program("acolyte-cli", "acolyte", features)
         })
         .clone()
+}
+
+/// The command `acolyte-train`, built as the tests are, once a test run.
+pub fn acolyte_train() -> PathBuf {
+    static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    PROGRAM
+        .get_or_init(|| program("acolyte-trainer", "acolyte-train", &[]))
+        .clone()
+}
+
+fn program(package: &str, name: &str, options: &[&str]) -> PathBuf {
+    let built = std::process::Command::new(env!("CARGO"))
+        .current_dir(repository())
+        .args(["build", "--quiet", "--package", package, "--bin", name])
+        .args(options)
+        .status()
+        .expect("cargo starts");
+    assert!(built.success(), "{package} does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| repository().join("target"), PathBuf::from);
+    target
+        .join("debug")
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// The shipped speech model.

@@ -1,31 +1,38 @@
 //! What a run will take, told before it starts: `acolyte-train check RECIPE`.
 //!
 //! Reads the manifests, not the audio: rows and hours of every set, rows that cannot be used and why, how often
-//! each token occurs, the batches of an epoch, memory and time. Nothing is refused here but what cannot be read
-//! at all; [`CheckReport::refused`] says whether the run itself would be.
+//! each token occurs, the batches of an epoch as training packs them (`[1, F, 1, N]`), memory and time. Nothing is
+//! refused here but what cannot be read at all; [`CheckReport::refused`] says whether the run itself would be.
 
 use crate::config::{BadRows, Recipe};
-use crate::data::batch::{BatchOptions, Order, Shape, picks};
-use crate::data::loader::{Examples, fit_shapes, plan_epoch};
+use crate::data::batch::Pick;
+use crate::data::loader::Examples;
 use crate::data::rows::{DroppedRow, count_reasons};
 use crate::data::speech::SpeechData;
 use crate::error::Result;
+use crate::pipeline::order;
+use crate::student::speech::SpeechStudent;
+use crate::train::feed::{ROWS_READY, plan};
+use crate::train::run::packer;
 use acolyte::spec::Normalization;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 /// Rows left out that a printed report lists.
 const SHOWN_ROWS: usize = 20;
 
-/// What one training step costs, where that is known.
-pub trait StepCost {
-    /// Trained parameters.
-    fn parameters(&self) -> usize;
-    /// Seconds of one step with a batch of this shape.
-    fn seconds(&self, shape: Shape) -> f64;
-    /// Bytes of activations and gradients of one step with a batch of this shape.
-    fn bytes(&self, shape: Shape) -> usize;
+/// What a batch costs, where that was measured: every batch has the same shape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepCost {
+    /// Parameters of the student.
+    pub parameters: usize,
+    /// Seconds of a training step.
+    pub seconds: f64,
+    /// Seconds of judging a batch.
+    pub judging_seconds: f64,
+    /// Bytes of parameters, moments, activations and gradients.
+    pub bytes: usize,
 }
 
 /// One set of a recipe.
@@ -57,14 +64,20 @@ pub struct CheckReport {
     pub refused: bool,
     /// Every token and how often the training transcripts have it.
     pub tokens: Vec<(String, u64)>,
-    /// The batch shapes, each with the number of batches of the first epoch that have it.
-    pub shapes: Vec<(Shape, usize)>,
+    /// Shape of a batch: features and frames, `[F, N]` of `[1, F, 1, N]`.
+    pub shape: [usize; 2],
+    /// Batches of the first epoch.
+    pub batches: usize,
+    /// Batches of all development sets.
+    pub judging_batches: usize,
     /// Items of the first epoch.
     pub items: usize,
-    /// Share of the first epoch's frames that are padding.
+    /// Share of the first epoch's frames that hold no speech: gaps, delays, ends of rows.
     pub padding: f64,
     /// Epochs.
     pub epochs: usize,
+    /// Updates of the first epoch: batches over `train.accumulate`.
+    pub updates: usize,
     /// Bytes of decoded audio kept in memory.
     pub cache_bytes: usize,
     /// Bytes of all decoded audio.
@@ -77,44 +90,35 @@ pub struct CheckReport {
     pub seconds: Option<f64>,
 }
 
-impl CheckReport {
-    /// Batches of the first epoch.
-    pub fn batches(&self) -> usize {
-        self.shapes.iter().map(|(_, count)| count).sum()
-    }
-}
-
 /// Checks a recipe against the manifests in `folder`.
 ///
 /// # Errors
 /// As [`SpeechData::declared`] for manifests that cannot be read and for a training set without a usable row.
-pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&dyn StepCost>) -> Result<CheckReport> {
+pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&StepCost>) -> Result<CheckReport> {
     let mut tolerant = recipe.clone();
     tolerant.data.bad_rows = BadRows::Drop;
     let data = SpeechData::declared(&tolerant, folder)?;
     let rate = recipe.features.sample_rate;
     let plain = recipe.features.spec(Normalization::None);
     let train = data.training(&plain)?;
-    let dev = data
-        .dev()
-        .iter()
-        .map(|set| data.judging(set, &plain))
-        .collect::<Result<Vec<_>>>()?;
-    let dev: Vec<&dyn Examples> = dev.iter().map(|set| set as &dyn Examples).collect();
-
-    let picks = picks(data.weights(), recipe.seed, 0);
-    let shapes = fit_shapes(&train, &picks, &dev, &BatchOptions::from_recipe(recipe));
-    let order = Order::Shuffled {
-        seed: recipe.seed,
-        epoch: 0,
+    let student = SpeechStudent {
+        features: recipe.features.mels,
+        vocabulary: 1 + data.alphabet().len(),
+        config: recipe.model.clone(),
     };
-    let plan = plan_epoch(&train, &picks, &shapes, 0, order);
-    let mut counts: BTreeMap<Shape, usize> = shapes.all().iter().map(|&s| (s, 0)).collect();
-    for batch in plan.iter() {
-        *counts.entry(batch.shape).or_default() += 1;
-    }
-    let planned: usize = plan.iter().map(|b| b.shape.batch * b.shape.frames).sum();
+    let packer = packer(recipe, &student);
+    // In the order that training takes them: how well utterances share rows depends on it.
+    let picks = order(recipe, &data, 0);
+    let batches = plan(&train, &packer, &picks, 0)?.len();
     let filled: usize = picks.iter().map(|&pick| train.frames(pick, 0)).sum();
+    let mut judging_batches = 0;
+    for set in data.dev() {
+        let examples = data.judging(set, &plain)?;
+        let picks: Vec<Pick> = (0..examples.len())
+            .map(|item| Pick { item, copy: 0 })
+            .collect();
+        judging_batches += plan(&examples, &packer, &picks, 0)?.len();
+    }
 
     let audio_bytes = std::iter::once(data.train())
         .chain(data.dev())
@@ -122,16 +126,11 @@ pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&dyn StepCost>) -> Res
         .sum::<usize>()
         * size_of::<i16>();
     let cache_bytes = audio_bytes.min(recipe.data.cache_mib.saturating_mul(1 << 20));
-    let largest = |bytes: &dyn Fn(Shape) -> usize| shapes.all().iter().map(|&s| bytes(s)).max();
-    // Two batches ready, one in preparation, one in use.
-    let batch_bytes =
-        largest(&|s| 4 * size_of::<f32>() * s.batch * s.frames * recipe.features.mels).unwrap_or(0);
-    let model_bytes = cost.map_or(0, |cost| {
-        // Weights, gradients, two moments and the average.
-        5 * size_of::<f32>() * cost.parameters() + largest(&|s| cost.bytes(s)).unwrap_or(0)
-    });
+    // The development sets stay packed; of the training set a few rows are ready at a time.
+    let row_bytes = size_of::<f32>() * packer.width * packer.features;
+    let rows_bytes = row_bytes * (judging_batches + ROWS_READY);
     let seconds = cost.map(|cost| {
-        let epoch: f64 = plan.iter().map(|batch| cost.seconds(batch.shape)).sum();
+        let epoch = batches as f64 * cost.seconds + judging_batches as f64 * cost.judging_seconds;
         let limit = recipe
             .train
             .max_minutes
@@ -146,14 +145,17 @@ pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&dyn StepCost>) -> Res
             && data.dropped().iter().any(|row| row.reason.is_fault()),
         tokens: token_counts(&data),
         dropped: data.dropped().to_vec(),
-        shapes: counts.into_iter().collect(),
+        shape: [packer.features, packer.width],
+        batches,
+        judging_batches,
         items: picks.len(),
-        padding: 1.0 - filled as f64 / planned.max(1) as f64,
+        padding: 1.0 - filled as f64 / (batches * packer.width).max(1) as f64,
         epochs: recipe.train.epochs,
+        updates: batches.div_ceil(recipe.train.accumulate.max(1)),
         cache_bytes,
         audio_bytes,
-        parameters: cost.map(StepCost::parameters),
-        memory_bytes: cache_bytes + batch_bytes + model_bytes,
+        parameters: cost.map(|cost| cost.parameters),
+        memory_bytes: cache_bytes + rows_bytes + cost.map_or(0, |cost| cost.bytes),
         seconds,
     })
 }
@@ -268,25 +270,31 @@ impl fmt::Display for CheckReport {
                 "{unseen} tokens never occur in the training transcripts and cannot be learned"
             )?;
         }
-        write!(
+        let [features, frames] = self.shape;
+        writeln!(
             f,
-            "an epoch: {} items in {} batches, {:.1} % padding; shapes",
+            "an epoch: {} items in {} batches [1, {features}, 1, {frames}], {:.1} % of their frames without speech; {} \
+             updates, then {} batches to judge",
             self.items,
-            self.batches(),
-            100.0 * self.padding
+            self.batches,
+            100.0 * self.padding,
+            self.updates,
+            self.judging_batches
         )?;
-        for (shape, count) in &self.shapes {
-            write!(f, " {count} x [{}, {}]", shape.batch, shape.frames)?;
-        }
         writeln!(
             f,
-            "\n{} epochs: about {} steps",
+            "{} epochs: about {} updates",
             self.epochs,
-            self.epochs * self.batches()
+            self.epochs.saturating_mul(self.updates)
         )?;
+        let model = if self.parameters.is_some() {
+            "the rest features and the model"
+        } else {
+            "the rest features; the model's share was not measured"
+        };
         writeln!(
             f,
-            "memory: {:.0} MiB, {:.0} of it audio ({:.0} % of all audio)",
+            "memory: {:.0} MiB, {:.0} of it audio ({:.0} % of all audio), {model}",
             mib(self.memory_bytes),
             mib(self.cache_bytes),
             100.0 * self.cache_bytes as f64 / self.audio_bytes.max(1) as f64
@@ -295,7 +303,11 @@ impl fmt::Display for CheckReport {
             writeln!(f, "parameters: {parameters}")?;
         }
         if let Some(seconds) = self.seconds {
-            writeln!(f, "estimated time: {:.0} minutes", seconds / 60.0)?;
+            writeln!(
+                f,
+                "estimated time: {:.0} minutes, from a step timed on this machine as it is now",
+                seconds / 60.0
+            )?;
         }
         Ok(())
     }
@@ -306,19 +318,12 @@ mod tests {
     use super::*;
     use crate::data::rows::Reason;
 
-    struct Linear;
-
-    impl StepCost for Linear {
-        fn parameters(&self) -> usize {
-            1_000_000
-        }
-        fn seconds(&self, shape: Shape) -> f64 {
-            1e-5 * (shape.batch * shape.frames) as f64
-        }
-        fn bytes(&self, shape: Shape) -> usize {
-            1_000 * shape.batch * shape.frames
-        }
-    }
+    const COST: StepCost = StepCost {
+        parameters: 1_000_000,
+        seconds: 0.1,
+        judging_seconds: 0.04,
+        bytes: 100 << 20,
+    };
 
     fn set_up(bad: bool) -> (tempfile::TempDir, Recipe) {
         let folder = tempfile::tempdir().unwrap();
@@ -345,7 +350,7 @@ mod tests {
     #[test]
     fn a_good_recipe_is_accounted_for() {
         let (folder, recipe) = set_up(false);
-        let report = check(&recipe, folder.path(), Some(&Linear)).unwrap();
+        let report = check(&recipe, folder.path(), Some(&COST)).unwrap();
         assert!(!report.refused);
         // Rows of more than 5 s are meant to be left out.
         assert_eq!((report.sets[0].rows, report.sets[1].rows), (46, 50));
@@ -355,21 +360,34 @@ mod tests {
         assert_eq!((report.sets[0].speakers, report.items), (3, 92));
         assert_eq!(report.tokens[0], ("a".to_owned(), 46));
         assert_eq!(report.tokens[2], ("c".to_owned(), 0));
-        let frames: usize = report
-            .shapes
-            .iter()
-            .map(|(s, n)| s.batch * s.frames * n)
-            .sum();
-        assert!((report.seconds.unwrap() - 1e-4 * frames as f64).abs() < 1e-9);
+        // 46 rows of 0.5 to 5 s twice over: 253 s, and delays and gaps; a batch holds a minute.
+        assert_eq!((report.shape, report.updates), ([80, 6000], report.batches));
+        assert!((5..=7).contains(&report.batches), "{}", report.batches);
+        assert!((2..=4).contains(&report.judging_batches));
+        let filled = 6000.0 * report.batches as f64 * (1.0 - report.padding);
+        assert!(
+            (filled - 25_300.0).abs() < 400.0,
+            "{filled} frames of speech"
+        );
+        let epoch = 0.1 * report.batches as f64 + 0.04 * report.judging_batches as f64;
+        assert!((report.seconds.unwrap() - 10.0 * epoch).abs() < 1e-9);
+        let row = 4 * 80 * 6000;
+        let features = row * (report.judging_batches + ROWS_READY);
+        assert_eq!(
+            report.memory_bytes,
+            report.cache_bytes + features + (100 << 20)
+        );
         let limited = Recipe {
             train: crate::config::TrainConfig {
                 max_minutes: Some(0.01),
+                accumulate: 4,
                 ..recipe.train.clone()
             },
             ..recipe
         };
-        let report = check(&limited, folder.path(), Some(&Linear)).unwrap();
+        let report = check(&limited, folder.path(), Some(&COST)).unwrap();
         assert!((report.seconds.unwrap() - 0.6).abs() < 1e-6);
+        assert_eq!(report.updates, 2);
         let text = report.to_string();
         for part in [
             "m.jsonl",

@@ -8,13 +8,15 @@ use crate::data::speech::{SpeechData, SpeechExamples};
 use crate::data::stats::feature_stats;
 use crate::data::store::OnProgress;
 use crate::graph::exec::Engine;
+use crate::report::write_report;
 use crate::student::speech::SpeechStudent;
-use crate::train::checkpoint::write_atomically;
+use crate::train::checkpoint::{Checkpoint, write_atomically};
 use crate::train::evaluate::Development;
 use crate::train::feed::{load, plan};
 use crate::train::run::{
     EpochRecord, Observer, Setup, TrainingData, checkpoint_path, packer, train,
 };
+use crate::train::start::Start;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use acolyte::spec::{FrontEnd, LogMelSpec, Normalization, TokensSpec};
@@ -94,11 +96,14 @@ impl Settled {
 pub struct Sitting {
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
+    /// Whether to go on from the checkpoint before that one, which then takes its place: the one is damaged.
+    pub previous: bool,
     /// Stop after this many updates.
     pub stop_after: Option<u64>,
 }
 
-/// Trains `recipe` on the data in `data`, living in `folder`; returns the last epoch's record.
+/// Trains `recipe` on the data in `data`, living in `folder`; returns the last epoch's record. However the sitting
+/// ends, `report.html` in the folder shows the run up to there.
 ///
 /// # Errors
 /// What opening the data, compiling the step and training report.
@@ -112,12 +117,19 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Option<EpochRecord>> {
     std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-    let data = SpeechData::open(recipe, data, progress)?;
+    if sitting.previous {
+        Checkpoint::go_back(&checkpoint_path(folder))?;
+    }
     let resume = sitting.resume && checkpoint_path(folder).exists();
+    let start = match &recipe.start_from {
+        Some(config) if !resume => Some(Start::open(config)?),
+        _ => None,
+    };
+    let data = SpeechData::open(recipe, data, progress)?;
     let settled = if resume {
         Settled::load(folder)?
     } else {
-        let settled = settle(recipe, &data)?;
+        let settled = settle(recipe, &data, start.as_ref())?;
         settled.save(folder)?;
         settled
     };
@@ -131,6 +143,7 @@ pub fn run(
         longest: settled.longest,
         development: development(recipe, &data, &spec, &student)?,
         student,
+        start,
         resume,
         stop_after: sitting.stop_after,
     };
@@ -139,11 +152,16 @@ pub fn run(
         examples: &examples,
         order: &order,
     };
-    train(engine, &setup, &training, observer)
+    let result = train(engine, &setup, &training, observer);
+    // A run that failed is looked at too, and one that trained has not failed for want of a report.
+    if let Err(error) = write_report(folder) {
+        observer.note(&format!("no report: {error}"));
+    }
+    result
 }
 
 /// The picks of an epoch in random order.
-fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
+pub fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
     let mut picks = picks(data.weights(), recipe.seed, epoch);
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     random.set_stream(epoch);
@@ -151,8 +169,22 @@ fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
     picks
 }
 
-fn settle(recipe: &Recipe, data: &SpeechData) -> Result<Settled> {
-    let normalization = match recipe.features.normalization {
+fn settle(recipe: &Recipe, data: &SpeechData, start: Option<&Start>) -> Result<Settled> {
+    let utterances = data.train().utterances();
+    let targets = utterances.iter().map(|utterance| utterance.targets.len());
+    Ok(Settled {
+        tokens: recipe.text.tokens_spec(data.alphabet()),
+        front_end: match start {
+            Some(start) => start.front_end(&recipe.features.spec(Normalization::None))?,
+            None => FrontEnd::LogMel(recipe.features.spec(measure(recipe, data)?)),
+        },
+        longest: targets.max().unwrap_or(1),
+    })
+}
+
+/// The normalization of the features, measured where it is fixed.
+fn measure(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
+    Ok(match recipe.features.normalization {
         NormalizationKind::None => Normalization::None,
         NormalizationKind::Utterance => {
             return Err(Error::new(
@@ -166,16 +198,6 @@ fn settle(recipe: &Recipe, data: &SpeechData) -> Result<Settled> {
             picks.truncate(MEASURED);
             feature_stats(&plain, &picks)?.normalization()
         }
-    };
-    let utterances = data.train().utterances();
-    Ok(Settled {
-        tokens: recipe.text.tokens_spec(data.alphabet()),
-        front_end: FrontEnd::LogMel(recipe.features.spec(normalization)),
-        longest: utterances
-            .iter()
-            .map(|utterance| utterance.targets.len())
-            .max()
-            .unwrap_or(1),
     })
 }
 

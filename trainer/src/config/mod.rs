@@ -7,6 +7,7 @@
 mod augment;
 mod data;
 mod overrides;
+mod start;
 mod train;
 
 pub use augment::{
@@ -15,7 +16,11 @@ pub use augment::{
 pub use data::{
     BadRows, Case, DataConfig, DevSet, FeaturesConfig, NormalizationKind, TextConfig, TrainSet,
 };
-pub use train::{ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
+pub use start::StartConfig;
+pub(crate) use start::begins;
+pub use train::{
+    AverageConfig, AverageOf, JudgeBy, ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use acolyte::spec::Task;
@@ -55,6 +60,9 @@ pub struct Recipe {
     /// The optimization.
     #[serde(default)]
     pub train: TrainConfig,
+    /// Weights to start from instead of random ones. Absent: random ones.
+    #[serde(default)]
+    pub start_from: Option<StartConfig>,
 }
 
 fn default_seed() -> u64 {
@@ -144,7 +152,21 @@ impl Recipe {
         self.features.validate()?;
         self.model.validate()?;
         self.augment.validate()?;
-        self.train.validate()
+        self.train.validate()?;
+        for (key, asked) in [
+            ("train.patience", self.train.patience.is_some()),
+            ("train.average", self.train.average.is_some()),
+        ] {
+            ensure(
+                !asked || !self.data.dev.is_empty(),
+                key,
+                "set without data.dev",
+                "at least one development set to judge by, or no such key",
+            )?;
+        }
+        self.start_from
+            .as_ref()
+            .map_or(Ok(()), StartConfig::validate)
     }
 }
 
@@ -229,6 +251,9 @@ train = [{ manifest = "a/train.jsonl" }]
                 "augment.spec_augment.time_masks=3",
                 "augment.noise.probability=0.25",
                 "train.max_minutes=90",
+                "train.average={ epochs = 3, of = \"best\" }",
+                "data.dev=[{ name = \"d\", manifest = \"d.jsonl\" }]",
+                "start_from={ model = \"models/x\", freeze = [\"stem\"] }",
             ],
         )
         .unwrap();
@@ -261,6 +286,14 @@ train = [{ manifest = "a/train.jsonl" }]
             ("", &["data.train=[]"], "data.train"),
             ("", &["data.train.0.repeat=-1"], "data.train[0].repeat"),
             ("", &["text.tokens=[\"a\", \"a\"]"], "text.tokens"),
+            ("", &["train.optimizer=sgd"], "sgd"),
+            ("", &["train.accumulate=0"], "train.accumulate"),
+            ("", &["train.bad_batches=0"], "train.bad_batches"),
+            ("", &["train.patience=3"], "data.dev"),
+            ("", &["train.average.epochs=1"], "train.average.epochs"),
+            ("", &["train.average.over=2"], "over"),
+            ("", &["start_from.model="], "start_from.model"),
+            ("", &["start_from.freeze=[\"stem\"]"], "model"),
             ("", &["task=smell"], "smell"),
         ];
         for (prefix, overrides, key) in cases {
@@ -268,6 +301,61 @@ train = [{ manifest = "a/train.jsonl" }]
             assert_eq!(error.kind(), ErrorKind::Recipe);
             assert!(error.to_string().contains(key), "{key}: {error}");
         }
+    }
+
+    /// All keys of a table, those of tables and arrays within it included.
+    fn keys(value: &toml::Value) -> Vec<String> {
+        match value {
+            toml::Value::Table(table) => table
+                .iter()
+                .flat_map(|(key, value)| [vec![key.clone()], keys(value)].concat())
+                .collect(),
+            toml::Value::Array(items) => items.iter().flat_map(keys).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_documentation() {
+        let all = [
+            "augment={ speed = [1, 1], gain_db = [0, 0], shift = {}, reverb = {}, noise = {}, babble = {}, \
+             spec_augment = {} }",
+            "data.dev=[{ name = \"d\", manifest = \"d.jsonl\" }]",
+            "train={ max_minutes = 1, betas = [0.9, 0.9], weight_decay = 0.1, patience = 1, average = {} }",
+            "start_from={ model = \"m\" }",
+        ];
+        let text = Recipe::parse(MINIMAL, &all).unwrap().to_toml().unwrap();
+        let recipe: toml::Value = toml::from_str(&text).unwrap();
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        let pages: String = std::fs::read_dir(docs)
+            .unwrap()
+            .map(|page| std::fs::read_to_string(page.unwrap().path()).unwrap_or_default())
+            .collect();
+        let words: std::collections::BTreeSet<&str> = pages
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .collect();
+        let found = keys(&recipe);
+        assert!(found.len() > 70, "{found:?}");
+        for key in found {
+            assert!(words.contains(key.as_str()), "{key} is in no page of docs/");
+        }
+    }
+
+    #[test]
+    fn an_optimizer_brings_its_own_constants() {
+        let constants = |overrides: &[&str]| {
+            let train = Recipe::parse(MINIMAL, overrides).unwrap().train;
+            (train.moment_decays(), train.weight_decay_rate())
+        };
+        assert_eq!(constants(NONE), ([0.9, 0.98], 0.01));
+        // The spelling of recipes that were written before `adamw` was.
+        assert_eq!(constants(&["train.optimizer=adam-w"]), ([0.9, 0.98], 0.01));
+        assert_eq!(
+            constants(&["train.optimizer=novograd"]),
+            ([0.95, 0.5], 0.001)
+        );
+        let own = ["train.optimizer=novograd", "train.betas=[0.8, 0.6]"];
+        assert_eq!(constants(&own), ([0.8, 0.6], 0.001));
     }
 
     #[test]

@@ -87,8 +87,54 @@ impl ModelConfig {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Optimizer {
-    /// Adam with decoupled weight decay.
+    /// Adam with decoupled weight decay (arXiv 1711.05101): `adamw`.
+    #[serde(rename = "adamw", alias = "adam-w")]
     AdamW,
+    /// Adam whose second moment is one number a tensor (arXiv 1905.11286): `novograd`. Its rates are about ten times
+    /// AdamW's.
+    #[serde(rename = "novograd")]
+    NovoGrad,
+}
+
+/// Which figure on the development sets decides what is best: lower is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum JudgeBy {
+    /// The word error rate on the first set.
+    First,
+    /// The mean of the word error rates on all sets.
+    Mean,
+}
+
+/// Which epochs' weights are averaged when a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AverageOf {
+    /// The last epochs'.
+    Last,
+    /// The best epochs', by the figure that decides.
+    Best,
+}
+
+/// Checkpoint averaging: the mean of several epochs' weights, judged when the run ends and kept where it is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AverageConfig {
+    /// How many epochs' weights. Default 5.
+    pub epochs: usize,
+    /// Which. Default the last.
+    pub of: AverageOf,
+}
+
+impl Default for AverageConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 5,
+            of: AverageOf::Last,
+        }
+    }
 }
 
 /// How the learning rate falls after warm-up.
@@ -127,20 +173,32 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Steps over which the rate rises from 0. Default 500.
     pub warmup_steps: usize,
-    /// Decay rates of the first and second moment. Default 0.9 and 0.98.
-    pub betas: [f32; 2],
+    /// Decay rates of the first and second moment. Default 0.9 and 0.98 for AdamW, 0.95 and 0.5 for NovoGrad.
+    pub betas: Option<[f32; 2]>,
     /// Added to the root of the second moment. Default 1e-8.
     pub epsilon: f32,
-    /// Decoupled weight decay. Default 0.01.
-    pub weight_decay: f32,
+    /// Decoupled weight decay. Default 0.01 for AdamW, 0.001 for NovoGrad.
+    pub weight_decay: Option<f32>,
     /// Largest global gradient norm. Default 1.
     pub clip_norm: f32,
     /// Decay of the averaged weights that are judged and exported; 0 is no averaging. Default 0.999.
     pub ema: f32,
+    /// Batches whose gradients are averaged into one update: the effect of a batch that many times as large, in the
+    /// memory of one. The last update of an epoch may have fewer. Default 1.
+    pub accumulate: usize,
+    /// Batches in a row with a loss or gradient that is not finite after which the run stops and names the batch; those
+    /// before it are named and left out. 1 stops at the first. Default 3.
+    pub bad_batches: usize,
+    /// What decides which epoch is best. Default the first development set.
+    pub judge_by: JudgeBy,
+    /// Epochs without a better figure after which the run stops. Absent: it runs to its end.
+    pub patience: Option<usize>,
     /// Minutes between checkpoints; one is also written after every epoch. Default 5.
     pub checkpoint_minutes: f32,
     /// Threads of the training step; 0 takes all cores. Default 0.
     pub threads: usize,
+    /// Averages several epochs' weights when the run ends. Absent: the best epoch's weights are the result.
+    pub average: Option<AverageConfig>,
 }
 
 impl Default for TrainConfig {
@@ -155,18 +213,39 @@ impl Default for TrainConfig {
             final_learning_rate: 2e-5,
             schedule: Schedule::Cosine,
             warmup_steps: 500,
-            betas: [0.9, 0.98],
+            betas: None,
             epsilon: 1e-8,
-            weight_decay: 0.01,
+            weight_decay: None,
             clip_norm: 1.0,
             ema: 0.999,
+            accumulate: 1,
+            bad_batches: 3,
+            judge_by: JudgeBy::First,
+            patience: None,
             checkpoint_minutes: 5.0,
             threads: 0,
+            average: None,
         }
     }
 }
 
 impl TrainConfig {
+    /// The moments' decay rates, the optimizer's own where the recipe gives none.
+    pub fn moment_decays(&self) -> [f32; 2] {
+        self.betas.unwrap_or(match self.optimizer {
+            Optimizer::AdamW => [0.9, 0.98],
+            Optimizer::NovoGrad => [0.95, 0.5],
+        })
+    }
+
+    /// The weight decay, the optimizer's own where the recipe gives none.
+    pub fn weight_decay_rate(&self) -> f32 {
+        self.weight_decay.unwrap_or(match self.optimizer {
+            Optimizer::AdamW => 0.01,
+            Optimizer::NovoGrad => 0.001,
+        })
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         ensure(
             (1..=1_000_000).contains(&self.epochs),
@@ -195,11 +274,11 @@ impl TrainConfig {
             self.final_learning_rate,
             0.0..=self.learning_rate,
         )?;
-        for beta in self.betas {
+        for beta in self.moment_decays() {
             ensure_within("train.betas", beta, 0.0..=0.999_999)?;
         }
         ensure_within("train.epsilon", self.epsilon, 1e-20..=1.0)?;
-        ensure_within("train.weight_decay", self.weight_decay, 0.0..=10.0)?;
+        ensure_within("train.weight_decay", self.weight_decay_rate(), 0.0..=10.0)?;
         ensure_within("train.clip_norm", self.clip_norm, 1e-6..=1e6)?;
         ensure_within("train.ema", self.ema, 0.0..=0.999_999)?;
         ensure_within(
@@ -207,6 +286,25 @@ impl TrainConfig {
             self.checkpoint_minutes,
             0.01..=1e6,
         )?;
+        let counts = [
+            ("train.accumulate", self.accumulate, 4096),
+            ("train.bad_batches", self.bad_batches, 1_000_000),
+            ("train.patience", self.patience.unwrap_or(1), 1_000_000),
+            (
+                "train.average.epochs",
+                self.average.map_or(2, |average| average.epochs),
+                100,
+            ),
+        ];
+        for (key, value, most) in counts {
+            let least = usize::from(key == "train.average.epochs") + 1;
+            ensure(
+                (least..=most).contains(&value),
+                key,
+                value,
+                &format!("{least} to {most}"),
+            )?;
+        }
         ensure(
             self.threads <= 1024,
             "train.threads",

@@ -4,6 +4,10 @@
 //! graph read the same memory, and the optimizer updates it in place between runs. Nothing is copied and nothing
 //! allocated per step but what ONNX Runtime keeps for activations.
 
+mod resident;
+
+pub use resident::Resident;
+
 use super::{DType, ExportNames, Graph, Kernels, Value, custom, emit};
 use crate::{Error, ErrorKind, Result};
 use acolyte::model::{Library, Provider};

@@ -3,6 +3,7 @@
 //! With g the clipped gradient at step t: `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 //! `w -= rate (m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps) + decay w)`, `average = a average + (1 - a) w`.
 
+use super::average::{average_into, ramped};
 use crate::simd::vectorized;
 
 /// Constants of the optimizer.
@@ -60,7 +61,32 @@ pub struct AdamW {
     pub step: u64,
 }
 
+/// What is the same for every tensor of one update.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWScalars {
+    /// `rate / (1 - b1^t)`: multiplies the first moment.
+    pub size: f32,
+    /// `1 / sqrt(1 - b2^t)`: multiplies the root of the second moment.
+    pub root: f32,
+    /// `1 - rate decay`: multiplies weights that decay.
+    pub shrink: f32,
+    /// The average's decay at this step.
+    pub keep: f32,
+}
+
 impl AdamW {
+    /// The numbers of the update begun last (step t), with the bias corrections outside the loop.
+    pub fn scalars(&self, rate: f32) -> AdamWScalars {
+        let s = self.settings;
+        let power = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
+        AdamWScalars {
+            size: (f64::from(rate) / power(s.beta1)) as f32,
+            root: (1.0 / power(s.beta2).sqrt()) as f32,
+            shrink: 1.0 - rate * s.weight_decay,
+            keep: ramped(s.average, self.step),
+        }
+    }
+
     /// Begins the next update: call once a step, before [`AdamW::update`] for each tensor.
     pub fn begin(&mut self) {
         self.step += 1;
@@ -77,27 +103,13 @@ impl AdamW {
         scale: f32,
         decays: bool,
     ) {
-        let s = self.settings;
-        let power = |beta: f32| 1.0 - f64::from(beta).powf(self.step as f64);
-        // rate / c1 (m) / (sqrt(v) / sqrt(c2) + eps), with the corrections outside the loop.
-        let step_size = (f64::from(rate) / power(s.beta1)) as f32;
-        let root = (1.0 / power(s.beta2).sqrt()) as f32;
-        let shrink = if decays {
-            1.0 - rate * s.weight_decay
-        } else {
-            1.0
-        };
-        // Early on a long average would remember the initial weights: it grows with the step count.
-        let average = s
-            .average
-            .min((self.step as f32 + 1.0) / (self.step as f32 + 10.0));
-        let average = if s.average == 0.0 { 0.0 } else { average };
+        let scalars = self.scalars(rate);
         let step = Step {
-            settings: s,
+            settings: self.settings,
             scale,
-            size: step_size,
-            root,
-            shrink,
+            size: scalars.size,
+            root: scalars.root,
+            shrink: if decays { scalars.shrink } else { 1.0 },
         };
         let Moments {
             first,
@@ -120,10 +132,7 @@ impl AdamW {
                 &mut second[block.clone()],
             );
             if let Some(averages) = averages.get_mut(block.clone()) {
-                let pairs = averages.iter_mut().zip(&weights[block]);
-                vectorized!(for (a, &w) in pairs {
-                    *a = average * *a + (1.0 - average) * w;
-                });
+                average_into(averages, &weights[block], scalars.keep);
             }
             done += length;
             length = BLOCK.min(end - done);

@@ -1,4 +1,5 @@
-//! Sums over batches and means over checkpoints: gradient accumulation, checkpoint averaging.
+//! Sums over batches, averages over steps, means over checkpoints: gradient accumulation, weight EMA, checkpoint
+//! averaging.
 
 use crate::simd::vectorized;
 use crate::{Error, ErrorKind, Result};
@@ -70,6 +71,23 @@ impl Accumulator {
     }
 }
 
+/// The decay of a weight average after `updates` updates: `most`, but less at first, when a long average would remember
+/// the initial weights. 0 makes the average the weights themselves.
+pub fn ramped(most: f32, updates: u64) -> f32 {
+    if most == 0.0 {
+        return 0.0;
+    }
+    most.min((updates as f32 + 1.0) / (updates as f32 + 10.0))
+}
+
+/// `averages = keep averages + (1 - keep) values`.
+pub fn average_into(averages: &mut [f32], values: &[f32], keep: f32) {
+    let pairs = averages.iter_mut().zip(values);
+    vectorized!(for (a, &v) in pairs {
+        *a = keep * *a + (1.0 - keep) * v;
+    });
+}
+
 /// The mean of one tensor over several checkpoints, summed in f64.
 ///
 /// # Errors
@@ -115,6 +133,16 @@ mod tests {
             assert!(sum.add([&[1.0f32][..]], 1.0).is_err(), "another tensor");
             sum.clear();
         }
+    }
+
+    #[test]
+    fn an_average_follows_faster_at_first() {
+        assert_eq!(ramped(0.0, 5), 0.0);
+        assert_eq!(ramped(0.999, 0), 0.1);
+        assert_eq!(ramped(0.999, 1_000_000), 0.999);
+        let mut averages = [1.0, 4.0];
+        average_into(&mut averages, &[3.0, 0.0], 0.75);
+        assert_eq!(averages, [1.5, 3.0]);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Optimizers over parameter tensors in place, and learning-rate schedules.
 
 mod adamw;
+mod adamw_graph;
 mod average;
 mod novograd;
+mod rule;
 mod schedule;
 
-pub use adamw::{AdamW, AdamWSettings, Moments};
-pub use average::{Accumulator, mean_weights};
+pub use adamw::{AdamW, AdamWScalars, AdamWSettings, Moments};
+pub use adamw_graph::{AdamWGraph, Updated};
+pub use average::{Accumulator, average_into, mean_weights, ramped};
 pub use novograd::NovoGrad;
+pub use rule::UpdateRule;
 pub use schedule::learning_rate;
 
 use crate::simd::{sum2, vectorized};

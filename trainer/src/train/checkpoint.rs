@@ -4,6 +4,8 @@
 //! anywhere is refused. A new checkpoint is written beside the old one, flushed, and renamed over it; the old
 //! one is kept as `previous`.
 
+use super::averaging::Kept;
+use super::learner::Tensors;
 use crate::{Error, ErrorKind, Result};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
@@ -14,12 +16,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Where a run stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// Batches seen.
     pub step: u64,
-    /// Updates made: batches less those that were skipped.
+    /// Updates made.
     pub updates: u64,
     /// The epoch under way, from 0.
     pub epoch: u64,
@@ -29,8 +31,38 @@ pub struct Position {
     pub seconds: f64,
     /// Best figure on the development sets so far (lower is better).
     pub best: Option<f64>,
+    /// Epochs since then.
+    #[serde(default)]
+    pub waited: u64,
+    /// Epochs whose weights are kept to be averaged.
+    #[serde(default)]
+    pub kept: Vec<Kept>,
+    /// What the epoch under way has summed up.
+    #[serde(default)]
+    pub sums: EpochSums,
+    /// Whether the run has come to its end.
+    #[serde(default)]
+    pub finished: bool,
     /// SHA-256 of the recipe, so that a run is not resumed under another.
     pub recipe: String,
+}
+
+/// Sums over an epoch's batches.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochSums {
+    /// Losses of the good batches.
+    pub loss: f64,
+    /// Good batches.
+    pub good: usize,
+    /// Batches left out since a number was not finite.
+    pub skipped: usize,
+    /// Those of them since the last good one.
+    pub bad_in_a_row: usize,
+    /// The utterances of the last of them.
+    pub last_bad: String,
+    /// Targets that did not fit their frames.
+    pub infeasible: usize,
 }
 
 /// A checkpoint in memory.
@@ -39,7 +71,7 @@ pub struct Checkpoint {
     /// Where the run stands.
     pub position: Position,
     /// Tensors by name: shape and elements.
-    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    pub tensors: Tensors,
 }
 
 const POSITION: &str = "position";
@@ -71,7 +103,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = std::fs::File::create(&partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&partial, path)
+        std::fs::rename(&partial, path)?;
+        // The new name survives a power cut only once the folder is flushed too, where the system has that.
+        if let Some(Ok(folder)) = path.parent().map(std::fs::File::open) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
     };
     write().map_err(|error| {
         // Best effort: the error that is reported is the write's own.
@@ -128,6 +165,22 @@ impl Checkpoint {
         serialize(views, Some(metadata)).map_err(|e| fail(&e))
     }
 
+    /// Writes the checkpoint to `path`.
+    pub fn save_alone(&self, path: &Path) -> Result<()> {
+        write_atomically(path, &self.to_bytes()?)
+    }
+
+    /// Puts the checkpoint before the one at `path` in its place, once it has proved whole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Checkpoint`] or [`ErrorKind::Io`] where there is none or it is damaged too; nothing changes then.
+    pub fn go_back(path: &Path) -> Result<()> {
+        let kept = previous(path);
+        let bytes = std::fs::read(&kept).map_err(|error| Error::io(&kept, error))?;
+        Self::from_bytes(&bytes).map_err(|error| error.with_path(&kept))?;
+        std::fs::rename(&kept, path).map_err(|error| Error::io(path, error))
+    }
+
     /// Writes the checkpoint to `path`, keeping the one before it.
     pub fn save(&self, path: &Path) -> Result<()> {
         let bytes = self.to_bytes()?;
@@ -152,7 +205,7 @@ impl Checkpoint {
             let kept = previous(path);
             let advice = if kept.exists() {
                 format!(
-                    "; the one before it is {}: move it here to go on from there",
+                    "; the one before it is {}: `acolyte-train train ... --previous` goes on from there",
                     kept.display()
                 )
             } else {
@@ -221,6 +274,7 @@ mod tests {
                 seconds: 3.5,
                 best: Some(0.25),
                 recipe: "abc".to_owned(),
+                ..Position::default()
             },
             tensors: BTreeMap::from([
                 (
@@ -263,6 +317,27 @@ mod tests {
             Checkpoint::load(&path).unwrap_err().kind(),
             ErrorKind::Checkpoint
         );
+    }
+
+    #[test]
+    fn the_previous_one_takes_the_place_of_a_damaged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("checkpoint.safetensors");
+        assert_eq!(
+            Checkpoint::go_back(&path).unwrap_err().kind(),
+            ErrorKind::Io
+        );
+        checkpoint(1).save(&path).unwrap();
+        checkpoint(2).save(&path).unwrap();
+        std::fs::write(&path, b"damaged").unwrap();
+        Checkpoint::go_back(&path).unwrap();
+        assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint(1));
+        std::fs::write(previous(&path), b"damaged too").unwrap();
+        assert_eq!(
+            Checkpoint::go_back(&path).unwrap_err().kind(),
+            ErrorKind::Checkpoint
+        );
+        assert_eq!(Checkpoint::load(&path).unwrap(), checkpoint(1));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! What a step costs, measured: one compiled step over a full row of made-up speech.
+//! What a step costs, measured: the compiled step over a full row of made-up speech.
 
-use super::pack::Utterance;
-use super::run::packer;
-use super::step::TrainStep;
+use super::learner::Learner;
+use super::pack::{Packer, Row, Utterance};
+use super::run::{fold, packer};
+use super::step::EvaluationStep;
 use crate::check::StepCost;
 use crate::config::Recipe;
-use crate::data::batch::Shape;
-use crate::graph::exec::{Engine, ParameterStore};
+use crate::graph::exec::Engine;
 use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
@@ -18,82 +18,106 @@ const TIMED: usize = 3;
 /// Feature frames of a made-up utterance: four seconds.
 const FRAMES: usize = 400;
 
-/// The measured cost of a recipe's step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MeasuredCost {
-    parameters: usize,
-    seconds_per_frame: f64,
-    bytes_per_frame: f64,
-}
-
-impl MeasuredCost {
-    /// Compiles the recipe's student over `vocabulary` symbols and times it.
-    ///
-    /// # Errors
-    /// What compiling and running report.
-    pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<Self> {
-        let student = SpeechStudent {
-            features: recipe.features.mels,
-            vocabulary,
-            config: recipe.model.clone(),
-        };
-        let packer = packer(recipe, &student);
-        let mut store = ParameterStore::new(engine);
-        let longest = FRAMES / recipe.model.stride / 4;
-        let mut step = TrainStep::new(engine, &student, &packer, longest, &mut store, recipe.seed)?;
-        let mut row = packer.row();
-        let mut frames = 0;
-        let length = FRAMES.min(packer.width / 2);
-        while packer.fits(&row, length) {
-            let features = Array2::from_shape_fn((student.features, length), |(f, t)| {
-                ((t * 31 + f * 17) % 97) as f32 / 48.0 - 1.0
-            });
-            let utterance = Utterance {
-                targets: vec![1; length / recipe.model.stride / 4],
-                name: "made up".to_owned(),
-                index: 0,
-            };
-            packer.place(&mut row, features.view(), utterance)?;
-            frames += length;
-        }
-        if frames == 0 {
-            return Err(Error::new(
-                ErrorKind::Recipe,
-                format!("train.batch_frames = {} holds no utterance", packer.width),
-            ));
-        }
-        let mut times = Vec::with_capacity(TIMED);
-        for seed in 0..TIMED as u64 + 2 {
-            let start = Instant::now();
-            step.run(&row, seed)?;
-            times.push(start.elapsed().as_secs_f64());
-        }
-        let timed = &times[2..];
-        let seconds = timed.iter().sum::<f64>() / timed.len() as f64;
+/// Compiles the recipe's student over `vocabulary` symbols and measures what a row costs.
+///
+/// # Errors
+/// What compiling and running report.
+pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<StepCost> {
+    let student = SpeechStudent {
+        features: recipe.features.mels,
+        vocabulary,
+        config: recipe.model.clone(),
+    };
+    let packer = packer(recipe, &student);
+    let row = full_row(&packer, recipe.model.stride)?;
+    let longest = FRAMES / recipe.model.stride / 4;
+    let before = resident_bytes();
+    let mut learner = Learner::new(engine, recipe, &student, &packer, longest, |_| Ok(()))?;
+    let mut seed = 0;
+    let seconds = time(|| {
+        seed += 1;
+        learner.learn(&row, seed, Some(1e-4)).map(|_| ())
+    })?;
+    let grown = before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));
+    let folded = fold(engine, &student, |name| learner.averaged(name))?;
+    let mut step = EvaluationStep::new(engine, &student, &packer, &folded)?;
+    let judging_seconds = time(|| step.run(&row).map(|_| ()))?;
+    Ok(StepCost {
+        parameters: learner.parameters(),
+        seconds,
+        judging_seconds,
         // Every layer keeps its convolution's result, its output and their gradients at the output rate.
-        let values: usize = student.layers().iter().map(|layer| 4 * layer.outputs).sum();
-        Ok(Self {
-            parameters: step
-                .parameters()
-                .iter()
-                .map(|spec| spec.shape.iter().product::<usize>())
-                .sum(),
-            seconds_per_frame: seconds / frames as f64,
-            bytes_per_frame: (values * size_of::<f32>()) as f64 / recipe.model.stride as f64,
-        })
-    }
+        bytes: grown.unwrap_or_else(|| {
+            let values: usize = student.layers().iter().map(|layer| 4 * layer.outputs).sum();
+            let frames = packer.width / packer.stride;
+            (values * frames + 5 * learner.parameters()) * size_of::<f32>()
+        }),
+    })
 }
 
-impl StepCost for MeasuredCost {
-    fn parameters(&self) -> usize {
-        self.parameters
+/// Mean seconds of a few calls, after two that warm up.
+fn time(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    call()?;
+    call()?;
+    let start = Instant::now();
+    for _ in 0..TIMED {
+        call()?;
     }
+    Ok(start.elapsed().as_secs_f64() / TIMED as f64)
+}
 
-    fn seconds(&self, shape: Shape) -> f64 {
-        self.seconds_per_frame * (shape.batch * shape.frames) as f64
+/// A row filled with utterances.
+fn full_row(packer: &Packer, stride: usize) -> Result<Row> {
+    let mut row = packer.row();
+    let length = FRAMES.min(packer.width / 2);
+    while packer.fits(&row, length) {
+        let features = Array2::from_shape_fn((packer.features, length), |(f, t)| {
+            ((t * 31 + f * 17) % 97) as f32 / 48.0 - 1.0
+        });
+        let utterance = Utterance {
+            targets: vec![1; length / stride / 4],
+            name: "made up".to_owned(),
+            index: 0,
+        };
+        packer.place(&mut row, features.view(), utterance)?;
     }
+    if row.segments.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Recipe,
+            format!("train.batch_frames = {} holds no utterance", packer.width),
+        ));
+    }
+    Ok(row)
+}
 
-    fn bytes(&self, shape: Shape) -> usize {
-        (self.bytes_per_frame * (shape.batch * shape.frames) as f64) as usize
+/// Memory of this process that is in use, where the system tells it (Linux).
+fn resident_bytes() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::engine;
+
+    #[test]
+    fn a_step_has_a_cost_that_grows_with_the_row() {
+        let text = "name = \"toy\"\ntask = \"speech\"\nlicense = \"MIT\"\n[data]\n\
+                    train = [{ manifest = \"m.jsonl\" }]\n[model]\nchannels = 16\nblocks = 1\n";
+        let cost = |frames: usize| {
+            let recipe = Recipe::parse(text, &[format!("train.batch_frames={frames}")]).unwrap();
+            measure(&engine(), &recipe, 5)
+        };
+        let (small, large) = (cost(1_000).unwrap(), cost(16_000).unwrap());
+        assert_eq!(small.parameters, large.parameters);
+        assert!(large.seconds > 2.0 * small.seconds, "{small:?}, {large:?}");
+        assert!(large.judging_seconds < large.seconds);
+        assert!(large.bytes > small.bytes);
+        assert_eq!(cost(8).unwrap_err().kind(), ErrorKind::Recipe);
     }
 }

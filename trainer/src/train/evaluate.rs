@@ -5,7 +5,7 @@ use super::step::EvaluationStep;
 use crate::Result;
 use acolyte::metrics::{ErrorCounts, char_errors, word_errors};
 use acolyte::{Decoding, LogProbs, Tokens};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A development set made ready: packed rows and reference texts.
@@ -20,7 +20,7 @@ pub struct Development {
 }
 
 /// Errors on one set.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The set's name.
     pub name: String,

@@ -15,6 +15,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// Rows that wait for the training loop.
 const QUEUE: usize = 3;
 
+/// Most rows in memory at a time: those that wait, one in the making, one in use and its copy in the graph's input.
+pub const ROWS_READY: usize = QUEUE + 3;
+
 /// The rows of an epoch: which picks share each.
 pub fn plan(
     examples: &dyn Examples,

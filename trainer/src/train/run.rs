@@ -1,33 +1,32 @@
 //! One training run, top to bottom: rows in, updates, a judgment after each epoch, checkpoints on the way.
 //!
 //! A run lives in a folder: `recipe.toml`, `checkpoint.safetensors` (and the one before it),
-//! `best.safetensors` (the averaged weights that did best on the development sets), `metrics.jsonl`. Started
-//! again it goes on from the checkpoint, bit for bit as if it had not been interrupted (same machine, library
-//! and thread count, and no time limit, which would depend on the clock).
+//! `best.safetensors` (the averaged weights that did best on the development sets), `metrics.jsonl`,
+//! `tensorboard/`. Started again it goes on from the checkpoint, bit for bit as if it had not been interrupted (same
+//! machine, library and thread count, and no time limit, which would depend on the clock).
 
-use super::checkpoint::{Checkpoint, Position, hex};
+use super::averaging::{Kept, choose, mean, prune, save as save_epoch};
+use super::checkpoint::{Checkpoint, EpochSums, Position, hex, write_atomically};
 use super::evaluate::{Development, Score, evaluate};
 use super::feed::{plan, with_rows};
-use super::log::MetricsLog;
+use super::learner::{Learned, Learner, Tensors};
+use super::log::{RunLog, last_epoch, scores};
 use super::pack::{Packer, Row};
-use super::step::{EvaluationStep, TrainStep};
-use crate::config::Recipe;
+pub use super::records::{AverageRecord, EpochRecord, Observer, StartRecord, StepRecord};
+use super::start::Start;
+use super::step::EvaluationStep;
+use crate::config::{JudgeBy, Recipe};
 use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::graph::exec::{Engine, ParameterStore};
-use crate::optim::{AdamW, AdamWSettings, Moments, global_norm, learning_rate};
+use crate::optim::learning_rate;
 use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Steps in a row whose loss or gradient may be not finite before the run stops.
-const MOST_BAD_STEPS: usize = 20;
 
 /// What a run is made of.
 #[derive(Debug)]
@@ -44,6 +43,8 @@ pub struct Setup<'a> {
     pub longest: usize,
     /// The development sets.
     pub development: Vec<Development>,
+    /// The model whose weights a new run starts from.
+    pub start: Option<Start>,
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
     /// Stop after this many updates in this sitting: for tests and trials.
@@ -64,69 +65,25 @@ impl std::fmt::Debug for TrainingData<'_> {
     }
 }
 
-/// What the loop tells whoever watches it.
-pub trait Observer {
-    /// An update was made.
-    fn step(&mut self, record: &StepRecord);
-    /// An epoch ended and was judged.
-    fn epoch(&mut self, record: &EpochRecord);
-    /// Something worth a line, such as a skipped step.
-    fn note(&mut self, text: &str);
-}
-
-/// One update.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct StepRecord {
-    /// Batches so far.
-    pub step: u64,
-    /// The epoch, from 0.
-    pub epoch: u64,
-    /// Part of the run that is over, in [0, 1].
-    pub progress: f64,
-    /// CTC loss in nats per output frame.
-    pub loss: f32,
-    /// Global gradient norm before clipping.
-    pub gradient_norm: f32,
-    /// Learning rate of the update.
-    pub learning_rate: f32,
-    /// Utterances in the batch.
-    pub utterances: usize,
-    /// Those whose target did not fit.
-    pub infeasible: usize,
-    /// Seconds of training so far.
-    pub seconds: f64,
-}
-
-/// One epoch.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct EpochRecord {
-    /// The epoch, from 0.
-    pub epoch: u64,
-    /// Updates so far.
-    pub step: u64,
-    /// Mean loss over its updates, nats per output frame.
-    pub loss: f64,
-    /// Updates skipped since a number was not finite.
-    pub skipped: usize,
-    /// Targets that did not fit their frames.
-    pub infeasible: usize,
-    /// Errors on the development sets.
-    pub development: Vec<Score>,
-    /// Seconds of training so far.
-    pub seconds: f64,
-}
-
 /// The state of a run between steps.
 struct Run<'a> {
     setup: &'a Setup<'a>,
-    store: ParameterStore,
-    step: TrainStep,
-    optimizer: AdamW,
-    moments: BTreeMap<String, Moments>,
-    averaged_statistics: BTreeMap<String, Vec<f32>>,
+    learner: Learner,
     position: Position,
+    log: RunLog,
+    group: Group,
     started: Instant,
     seconds_before: f64,
+}
+
+/// Sums over the batches of one update.
+#[derive(Debug, Default)]
+struct Group {
+    loss: f64,
+    good: usize,
+    utterances: usize,
+    infeasible: usize,
+    frames: usize,
 }
 
 /// The geometry of a student's rows under a recipe.
@@ -152,7 +109,8 @@ pub fn checkpoint_path(folder: &Path) -> PathBuf {
     folder.join("checkpoint.safetensors")
 }
 
-/// Trains until the recipe's end (or `stop_after`), and returns the last epoch's record.
+/// Trains until the recipe's end (or `stop_after`), and returns the last epoch's record; of a run that had come to its
+/// end before, that of then. None where `stop_after` came before the first epoch's end.
 ///
 /// # Errors
 /// [`ErrorKind::Checkpoint`] for a damaged checkpoint or one of another recipe, [`ErrorKind::Diverged`] where
@@ -163,204 +121,203 @@ pub fn train(
     data: &TrainingData<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Option<EpochRecord>> {
-    let mut log = MetricsLog::open(&setup.folder.join("metrics.jsonl"))?;
-    let mut run = Run::begin(engine, setup)?;
+    let config = &setup.recipe.train;
+    let mut run = Run::begin(engine, setup, observer)?;
+    if run.position.finished {
+        return last_epoch(setup.folder);
+    }
     let packer = packer(setup.recipe, &setup.student);
     let mut last = None;
-    let mut over = false;
-    let first_step = run.position.step;
-    while !over && run.position.epoch < setup.recipe.train.epochs as u64 {
+    let mut over = run.has_waited_enough(observer);
+    let mut updates = 0;
+    let mut stopped = false;
+    while !over && run.position.epoch < config.epochs as u64 {
         let epoch = run.position.epoch;
         let rows = plan(data.examples, &packer, &(data.order)(epoch), epoch)?;
-        let mut sums = EpochSums::default();
         let rest = rows.get(run.position.row as usize..).unwrap_or_default();
         with_rows(data.examples, packer, rest, epoch, |received| {
             let mut saved = Instant::now();
             for row in received {
-                let row = row?;
-                let record = run.update(&row, rows.len(), &mut sums, observer)?;
-                log.record(&record)?;
+                let Some(record) = run.batch(&row?, rows.len(), observer)? else {
+                    continue;
+                };
                 observer.step(&record);
-                if saved.elapsed().as_secs_f32() > setup.recipe.train.checkpoint_minutes * 60.0 {
+                updates += 1;
+                if saved.elapsed().as_secs_f32() > config.checkpoint_minutes * 60.0 {
                     run.save()?;
                     saved = Instant::now();
                 }
-                over = record.progress >= 1.0
-                    || setup
-                        .stop_after
-                        .is_some_and(|most| run.position.step - first_step >= most);
-                if over {
+                over = record.progress >= 1.0;
+                stopped = setup.stop_after.is_some_and(|most| updates >= most);
+                if over || stopped {
                     break;
                 }
             }
             Ok(())
         })?;
-        if over && setup.stop_after.is_some() {
+        if stopped {
             run.save()?;
             return Ok(last);
         }
-        let record = run.judge(engine, &sums)?;
-        log.record(&record)?;
+        let record = run.judge(engine, observer)?;
         observer.epoch(&record);
         last = Some(record);
-        run.position.epoch += 1;
-        run.position.row = 0;
-        run.save()?;
+        over |= run.has_waited_enough(observer);
     }
+    run.conclude(engine, observer)?;
     Ok(last)
 }
 
-#[derive(Debug, Default)]
-struct EpochSums {
-    loss: f64,
-    updates: usize,
-    skipped: usize,
-    bad_in_a_row: usize,
-    last_bad: String,
-    infeasible: usize,
-}
-
 impl<'a> Run<'a> {
-    fn begin(engine: &Engine, setup: &'a Setup<'a>) -> Result<Self> {
+    fn begin(engine: &Engine, setup: &'a Setup<'a>, observer: &mut dyn Observer) -> Result<Self> {
         let recipe = setup.recipe;
         let text = recipe.to_toml()?;
-        let mut store = ParameterStore::new(engine);
+        let path = checkpoint_path(setup.folder);
+        let checkpoint = if setup.resume && path.exists() {
+            Some(Checkpoint::load(&path)?)
+        } else {
+            None
+        };
+        let mut position = Position {
+            recipe: hex(&Sha256::digest(text.as_bytes())),
+            ..Position::default()
+        };
         let packer = packer(recipe, &setup.student);
-        let step = TrainStep::new(
+        let mut started = None;
+        let prepare = |store: &mut ParameterStore| {
+            if let (Some(start), None) = (&setup.start, &checkpoint) {
+                started = Some(start.apply(&setup.tokens, store)?);
+            }
+            Ok(())
+        };
+        let mut learner = Learner::new(
             engine,
+            recipe,
             &setup.student,
             &packer,
             setup.longest,
-            &mut store,
-            recipe.seed,
+            prepare,
         )?;
-        let optimizer = AdamW {
-            settings: AdamWSettings {
-                beta1: recipe.train.betas[0],
-                beta2: recipe.train.betas[1],
-                epsilon: recipe.train.epsilon,
-                weight_decay: recipe.train.weight_decay,
-                average: recipe.train.ema,
-            },
-            step: 0,
-        };
-        let mut run = Self {
-            setup,
-            step,
-            optimizer,
-            moments: BTreeMap::new(),
-            averaged_statistics: BTreeMap::new(),
-            position: Position {
-                step: 0,
-                updates: 0,
-                epoch: 0,
-                row: 0,
-                seconds: 0.0,
-                best: None,
-                recipe: hex(&Sha256::digest(text.as_bytes())),
-            },
-            started: Instant::now(),
-            seconds_before: 0.0,
-            store,
-        };
-        for spec in run.step.parameters().to_vec() {
-            let moments = Moments::new(run.store.get(&spec.name)?);
-            run.moments.insert(spec.name, moments);
-        }
-        for statistic in run.step.statistics() {
-            let start = run.store.get(&statistic.name)?.to_vec();
-            run.averaged_statistics
-                .insert(statistic.name.clone(), start);
-        }
-        let path = checkpoint_path(setup.folder);
-        if setup.resume && path.exists() {
-            run.restore(Checkpoint::load(&path)?)
+        let resumed = checkpoint.is_some();
+        if let Some(checkpoint) = checkpoint {
+            if checkpoint.position.recipe != position.recipe {
+                return Err(Error::new(
+                    ErrorKind::Checkpoint,
+                    "it belongs to another recipe: start with another --run folder, or go back to the recipe beside it",
+                )
+                .with_path(&path));
+            }
+            position = checkpoint.position;
+            learner
+                .restore(checkpoint.tensors, position.updates)
                 .map_err(|error| error.with_path(&path))?;
         } else {
-            super::checkpoint::write_atomically(
-                &setup.folder.join("recipe.toml"),
-                text.as_bytes(),
-            )?;
+            write_atomically(&setup.folder.join("recipe.toml"), text.as_bytes())?;
+            prune(setup.folder, &[]);
         }
-        Ok(run)
+        let mut log = RunLog::open(setup.folder, &position, resumed)?;
+        if let Some(record) = &started {
+            log.start(record)?;
+            observer.note(&record.summary());
+        }
+        Ok(Self {
+            setup,
+            learner,
+            log,
+            group: Group::default(),
+            started: Instant::now(),
+            seconds_before: position.seconds,
+            position,
+        })
     }
 
-    /// One update from one row.
-    fn update(
+    /// Learns from one row; the record of the update where it closes a group.
+    fn batch(
         &mut self,
         row: &Row,
         rows: usize,
-        sums: &mut EpochSums,
         observer: &mut dyn Observer,
-    ) -> Result<StepRecord> {
-        let config = &self.setup.recipe.train;
+    ) -> Result<Option<StepRecord>> {
+        let recipe = self.setup.recipe;
         self.position.row += 1;
         self.position.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
+        let closes = self
+            .position
+            .row
+            .is_multiple_of(recipe.train.accumulate as u64)
+            || self.position.row == rows as u64;
         let progress = self.progress(rows);
-        let rate = learning_rate(config, self.position.step, progress);
-        let seed = self.setup.recipe.seed ^ self.position.step.wrapping_mul(0x9e37_79b9);
-        let outcome = self.step.run(row, seed)?;
-        let norm = {
-            let gradients = self
-                .step
-                .parameters()
-                .iter()
-                .map(|spec| self.step.gradient(&spec.name))
-                .collect::<Result<Vec<_>>>()?;
-            global_norm(gradients.into_iter())
-        };
+        let rate = learning_rate(&recipe.train, self.position.updates, progress);
+        let seed = recipe.seed ^ self.position.step.wrapping_mul(0x9e37_79b9);
+        let learned = self.learner.learn(row, seed, closes.then_some(rate))?;
         self.position.step += 1;
-        sums.infeasible += outcome.infeasible;
-        if outcome.loss.is_finite() && norm.is_finite() {
-            let scale = (config.clip_norm / norm.max(f32::MIN_POSITIVE)).min(1.0);
-            self.optimizer.begin();
-            self.position.updates = self.optimizer.step;
-            for spec in self.step.parameters() {
-                let Some(moments) = self.moments.get_mut(&spec.name) else {
-                    continue;
-                };
-                let gradient = self.step.gradient(&spec.name)?;
-                let weights = self.store.get_mut(&spec.name)?;
-                self.optimizer
-                    .update(weights, gradient, moments, rate, scale, spec.decays);
-            }
-            self.step.update_statistics(&mut self.store)?;
-            self.average_statistics()?;
-            sums.loss += f64::from(outcome.loss);
-            sums.updates += 1;
-            sums.bad_in_a_row = 0;
-        } else {
-            sums.skipped += 1;
-            sums.bad_in_a_row += 1;
-            let names: Vec<&str> = row
-                .segments
-                .iter()
-                .map(|s| s.utterance.name.as_str())
-                .collect();
-            sums.last_bad = names.join(", ");
-            let text = format!(
-                "step {}: loss {} and gradient norm {norm} are not both finite, in the batch of {}",
-                self.position.step, outcome.loss, sums.last_bad
-            );
-            if sums.bad_in_a_row >= MOST_BAD_STEPS {
-                return Err(Error::new(
-                    ErrorKind::Diverged,
-                    format!("{text}; lower train.learning_rate or train.clip_norm"),
-                ));
-            }
-            observer.note(&text);
+        self.position.updates = self.learner.updates();
+        self.account(row, &learned, observer)?;
+        if !closes {
+            return Ok(None);
         }
-        Ok(StepRecord {
+        let group = std::mem::take(&mut self.group);
+        let features = &recipe.features;
+        let hop = features.hop_length as f64 / f64::from(features.sample_rate);
+        let record = StepRecord {
             step: self.position.step,
             epoch: self.position.epoch,
             progress,
-            loss: outcome.loss,
-            gradient_norm: norm,
+            loss: (group.loss / group.good as f64) as f32,
+            gradient_norm: learned.updated.unwrap_or(f32::NAN),
             learning_rate: rate,
-            utterances: row.segments.len(),
-            infeasible: outcome.infeasible,
+            utterances: group.utterances,
+            infeasible: group.infeasible,
+            audio_seconds: (group.frames * recipe.model.stride) as f64 * hop,
             seconds: self.position.seconds,
-        })
+        };
+        self.log.step(&record)?;
+        Ok(Some(record))
+    }
+
+    /// Adds a batch to the sums of its group and epoch; stops where too many in a row were not finite.
+    fn account(&mut self, row: &Row, learned: &Learned, observer: &mut dyn Observer) -> Result<()> {
+        let (sums, group) = (&mut self.position.sums, &mut self.group);
+        group.utterances += row.segments.len();
+        group.infeasible += learned.infeasible;
+        group.frames += row.frames();
+        sums.infeasible += learned.infeasible;
+        if learned.is_finite() {
+            group.loss += f64::from(learned.loss);
+            group.good += 1;
+            sums.loss += f64::from(learned.loss);
+            sums.good += 1;
+            sums.bad_in_a_row = 0;
+            return Ok(());
+        }
+        sums.skipped += 1;
+        sums.bad_in_a_row += 1;
+        let names = row.segments.iter().map(|s| s.utterance.name.as_str());
+        sums.last_bad = names.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "batch {}: loss {}, gradient norm {}{}: not all finite; it holds {}",
+            self.position.step,
+            learned.loss,
+            learned.batch_norm,
+            if learned.finite_statistics {
+                ""
+            } else {
+                ", statistics of a batch norm that are no numbers"
+            },
+            sums.last_bad
+        );
+        if sums.bad_in_a_row >= self.setup.recipe.train.bad_batches {
+            return Err(Error::new(
+                ErrorKind::Diverged,
+                format!(
+                    "{text}. It is number {} in a row: look at these recordings, or lower train.learning_rate or \
+                     train.clip_norm; the checkpoint is from before",
+                    sums.bad_in_a_row
+                ),
+            ));
+        }
+        observer.note(&text);
+        Ok(())
     }
 
     /// The part of the run that is over: by epochs, or by time where that is further.
@@ -375,144 +332,157 @@ impl<'a> Run<'a> {
         by_epochs.min(1.0 - 1e-9).max(by_time)
     }
 
-    /// Running statistics are averaged like the weights they belong to.
-    fn average_statistics(&mut self) -> Result<()> {
-        let step = self.optimizer.step as f32;
-        let most = self.optimizer.settings.average;
-        let keep = if most == 0.0 {
-            0.0
-        } else {
-            most.min((step + 1.0) / (step + 10.0))
-        };
-        for (name, average) in &mut self.averaged_statistics {
-            for (average, &new) in average.iter_mut().zip(self.store.get(name)?) {
-                *average = keep * *average + (1.0 - keep) * new;
-            }
-        }
-        Ok(())
-    }
-
-    /// Averaged weights and statistics by name, as they are judged and exported.
-    fn averaged(&self, name: &str) -> Result<&[f32]> {
-        self.moments
-            .get(name)
-            .map(|moments| moments.average.as_slice())
-            .or_else(|| self.averaged_statistics.get(name).map(Vec::as_slice))
-            .ok_or_else(|| Error::new(ErrorKind::Graph, format!("no parameter named {name:?}")))
-    }
-
-    /// Evaluates the averaged weights; the best so far are kept in their own file.
-    fn judge(&mut self, engine: &Engine, sums: &EpochSums) -> Result<EpochRecord> {
+    /// Evaluates the averaged weights at the end of an epoch, keeps them where they are the best so far, and begins the
+    /// next epoch with a checkpoint.
+    fn judge(&mut self, engine: &Engine, observer: &mut dyn Observer) -> Result<EpochRecord> {
         let setup = self.setup;
-        if sums.updates == 0 && sums.skipped > 0 {
+        let sums = std::mem::take(&mut self.position.sums);
+        if sums.good == 0 && sums.skipped > 0 {
             return Err(Error::new(
                 ErrorKind::Diverged,
                 format!(
-                    "no update of epoch {} was finite, the last batch was {}; go back to an earlier checkpoint or \
-                     lower train.learning_rate",
+                    "no batch of epoch {} was finite, the last was {}; go back to an earlier checkpoint or lower \
+                     train.learning_rate",
                     self.position.epoch + 1,
                     sums.last_bad
                 ),
             ));
         }
-        let folded = fold(engine, &setup.student, |name| self.averaged(name))?;
-        let packer = packer(setup.recipe, &setup.student);
-        let mut step = EvaluationStep::new(engine, &setup.student, &packer, &folded)?;
-        let development = setup
-            .development
-            .iter()
-            .map(|set| evaluate(&mut step, set, &setup.tokens))
-            .collect::<Result<Vec<_>>>()?;
-        let mean = development.iter().map(|score| score.wer).sum::<f64>()
-            / development.len().max(1) as f64;
-        if development.is_empty() || self.position.best.is_none_or(|best| mean < best) {
-            self.position.best = Some(mean);
-            self.weights()?.save(&best_path(setup.folder))?;
+        self.learner.fetch()?;
+        let development = judge(engine, setup, |name| self.learner.averaged(name))?;
+        let figure = figure(&development, setup.recipe.train.judge_by);
+        if development.is_empty() || self.position.best.is_none_or(|best| figure < best) {
+            self.position.best = Some(figure);
+            self.position.waited = 0;
+            self.checkpoint(self.learner.averages()?)
+                .save(&best_path(setup.folder))?;
+        } else {
+            self.position.waited += 1;
         }
-        Ok(EpochRecord {
+        if let Some(config) = setup.recipe.train.average {
+            let new = Kept {
+                epoch: self.position.epoch,
+                figure,
+            };
+            self.position.kept = choose(std::mem::take(&mut self.position.kept), new, config);
+            if self.position.kept.contains(&new) {
+                save_epoch(setup.folder, &self.position, self.learner.averages()?)?;
+            }
+        }
+        let record = EpochRecord {
             epoch: self.position.epoch,
             step: self.position.step,
-            loss: sums.loss / sums.updates.max(1) as f64,
+            loss: sums.loss / sums.good.max(1) as f64,
             skipped: sums.skipped,
             infeasible: sums.infeasible,
             development,
             seconds: self.position.seconds,
-        })
-    }
-
-    /// The averaged weights and statistics alone.
-    fn weights(&self) -> Result<Checkpoint> {
-        let mut tensors = BTreeMap::new();
-        for name in self.store.names() {
-            let value = (self.store.shape(name)?, self.averaged(name)?.to_vec());
-            tensors.insert(name.clone(), value);
-        }
-        Ok(Checkpoint {
-            position: self.position.clone(),
-            tensors,
-        })
-    }
-
-    /// Everything the run needs to go on.
-    fn save(&mut self) -> Result<()> {
-        let mut tensors = BTreeMap::new();
-        for name in self.store.names() {
-            let shape = self.store.shape(name)?;
-            let mut put = |prefix: &str, data: &[f32]| {
-                tensors.insert(format!("{prefix}/{name}"), (shape.clone(), data.to_vec()));
-            };
-            put("weights", self.store.get(name)?);
-            if let Some(moments) = self.moments.get(name) {
-                put("first", &moments.first);
-                put("second", &moments.second);
-            }
-            put("average", self.averaged(name)?);
-        }
-        let checkpoint = Checkpoint {
-            position: self.position.clone(),
-            tensors,
         };
-        checkpoint.save(&checkpoint_path(self.setup.folder))
-    }
-
-    fn restore(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        let refuse = |what: String| Error::new(ErrorKind::Checkpoint, what);
-        if checkpoint.position.recipe != self.position.recipe {
-            return Err(refuse(
-                "it belongs to another recipe: start with another --run folder, or go back to the recipe \
-                 beside it"
-                    .to_owned(),
+        if sums.infeasible > 0 {
+            observer.note(&format!(
+                "{} targets of epoch {} did not fit their frames and were left out",
+                sums.infeasible,
+                self.position.epoch + 1
             ));
         }
-        let names = self.store.names().to_vec();
-        let mut take = |prefix: &str, name: &str, shape: &[usize]| match checkpoint
-            .tensors
-            .remove(&format!("{prefix}/{name}"))
-        {
-            Some((found, data)) if found == shape => Ok(data),
-            Some((found, _)) => Err(refuse(format!(
-                "{prefix}/{name} has shape {found:?}, expected {shape:?}"
-            ))),
-            None => Err(refuse(format!("{prefix}/{name} is missing"))),
-        };
-        for name in &names {
-            let shape = self.store.shape(name)?;
-            self.store
-                .insert(name, &shape, &take("weights", name, &shape)?)?;
-            let average = take("average", name, &shape)?;
-            if let Some(moments) = self.moments.get_mut(name) {
-                moments.first = take("first", name, &shape)?;
-                moments.second = take("second", name, &shape)?;
-                moments.average = average;
-            } else {
-                self.averaged_statistics.insert(name.clone(), average);
+        self.log.epoch(&record)?;
+        self.position.epoch += 1;
+        self.position.row = 0;
+        self.position.sums = EpochSums::default();
+        self.save()?;
+        prune(setup.folder, &self.position.kept);
+        Ok(record)
+    }
+
+    /// Whether the figure has not been better for as long as the recipe waits.
+    fn has_waited_enough(&self, observer: &mut dyn Observer) -> bool {
+        let patience = self.setup.recipe.train.patience;
+        let enough = patience.is_some_and(|most| self.position.waited >= most as u64);
+        if enough {
+            observer.note(&format!(
+                "no better for {} epochs: stopped (train.patience)",
+                self.position.waited
+            ));
+        }
+        enough
+    }
+
+    /// Tries the mean of the kept epochs and marks the run as finished.
+    fn conclude(&mut self, engine: &Engine, observer: &mut dyn Observer) -> Result<()> {
+        let (setup, kept) = (self.setup, self.position.kept.clone());
+        if kept.len() > 1 {
+            let tensors = mean(setup.folder, &kept)?;
+            let get = |name: &str| {
+                tensors
+                    .get(name)
+                    .map(|(_, data)| data.as_slice())
+                    .ok_or_else(|| Error::new(ErrorKind::Checkpoint, format!("{name} is missing")))
+            };
+            let errors = judge(engine, setup, get)?;
+            let figure = figure(&errors, setup.recipe.train.judge_by);
+            let better = self.position.best.is_none_or(|best| figure < best);
+            observer.note(&format!(
+                "mean of {} epochs' weights: WER/CER {}; {}",
+                kept.len(),
+                scores(&errors),
+                if better {
+                    "better than the best epoch, kept"
+                } else {
+                    "no better than the best epoch, left"
+                }
+            ));
+            self.log.average(&AverageRecord {
+                averaged_epochs: kept.iter().map(|kept| kept.epoch).collect(),
+                errors,
+                better,
+            })?;
+            if better {
+                self.position.best = Some(figure);
+                self.checkpoint(tensors).save(&best_path(setup.folder))?;
             }
         }
-        self.position = checkpoint.position;
-        self.optimizer.step = self.position.updates;
-        self.seconds_before = self.position.seconds;
-        Ok(())
+        self.position.finished = true;
+        self.save()
     }
+
+    fn checkpoint(&self, tensors: Tensors) -> Checkpoint {
+        Checkpoint {
+            position: self.position.clone(),
+            tensors,
+        }
+    }
+
+    /// Saves everything the run needs to go on.
+    fn save(&mut self) -> Result<()> {
+        self.learner.fetch()?;
+        self.checkpoint(self.learner.tensors()?)
+            .save(&checkpoint_path(self.setup.folder))
+    }
+}
+
+/// Errors of weights on all development sets.
+fn judge<'a>(
+    engine: &Engine,
+    setup: &Setup<'_>,
+    get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
+) -> Result<Vec<Score>> {
+    let folded = fold(engine, &setup.student, get)?;
+    let packer = packer(setup.recipe, &setup.student);
+    let mut step = EvaluationStep::new(engine, &setup.student, &packer, &folded)?;
+    setup
+        .development
+        .iter()
+        .map(|set| evaluate(&mut step, set, &setup.tokens))
+        .collect()
+}
+
+/// The one number that epochs are compared by: lower is better.
+fn figure(development: &[Score], by: JudgeBy) -> f64 {
+    let sets = match by {
+        JudgeBy::First => development.get(..1).unwrap_or_default(),
+        JudgeBy::Mean => development,
+    };
+    sets.iter().map(|score| score.wer).sum::<f64>() / sets.len().max(1) as f64
 }
 
 /// A store of a student's folded parameters.

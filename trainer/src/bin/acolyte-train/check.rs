@@ -1,10 +1,10 @@
 //! `acolyte-train check`: what a run will take, before it is started.
 
 use acolyte::model::Library;
-use acolyte_trainer::check::{StepCost, check};
+use acolyte_trainer::check::check;
 use acolyte_trainer::config::Recipe;
 use acolyte_trainer::graph::exec::Engine;
-use acolyte_trainer::train::cost::MeasuredCost;
+use acolyte_trainer::train::cost::measure;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -37,13 +37,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         // The blank and the named tokens; a derived alphabet is about as large, and the cost hardly depends on it.
         let vocabulary = 1 + recipe.text.tokens.len().max(28);
         let engine = Engine::new(&Library::find()?, threads);
-        Some(MeasuredCost::measure(&engine, &recipe, vocabulary)?)
+        Some(measure(&engine, &recipe, vocabulary)?)
     };
-    let report = check(
-        &recipe,
-        &arguments.data,
-        cost.as_ref().map(|cost| cost as &dyn StepCost),
-    )?;
+    let report = check(&recipe, &arguments.data, cost.as_ref())?;
     println!("{report}");
     Ok(())
 }

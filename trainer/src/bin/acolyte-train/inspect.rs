@@ -1,73 +1,38 @@
-//! `acolyte-train inspect`: a recipe's student, layer by layer.
+//! `acolyte-train inspect`: a network layer by layer.
 
 use acolyte_trainer::config::Recipe;
-use acolyte_trainer::student::speech::SpeechStudent;
-use anyhow::Result;
+use acolyte_trainer::inspect::{inspect_model, inspect_recipe};
+use anyhow::{Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Print a recipe's layers, parameters and operations for a second of audio.
+/// Print the layers of a model file or of a recipe's student: parameters, multiply-adds for a second of audio,
+/// look-ahead. The layers' names are what `start_from.freeze` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The recipe (TOML).
-    recipe: PathBuf,
+    /// A model (.onnx) or a recipe (TOML).
+    #[arg(value_name = "MODEL|RECIPE")]
+    path: PathBuf,
     /// Change a value of the recipe: `--set model.channels=96`. May be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let recipe = Recipe::load(&arguments.recipe, &arguments.set)?;
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary: 1 + recipe.text.tokens.len(),
-        config: recipe.model.clone(),
-    };
-    let hop = recipe.features.hop_length as f64 / f64::from(recipe.features.sample_rate);
-    let rate = 1.0 / (hop * recipe.model.stride as f64);
-    println!("| layer | in | out | kernel | dilation | stride | parameters | M multiply-adds/s |");
-    println!("|---|---|---|---|---|---|---|---|");
-    let (mut parameters, mut operations) = (0, 0.0);
-    let head = (2 * student.config.channels, student.vocabulary);
-    let rows = student
-        .layers()
-        .into_iter()
-        .map(|layer| {
-            let weights = layer.inputs * layer.outputs * layer.kernel;
-            (
-                layer.name,
-                layer.inputs,
-                layer.outputs,
-                [layer.kernel, layer.dilation, layer.stride],
-                weights,
-                2 * layer.outputs,
-            )
-        })
-        .chain([(
-            "head".to_owned(),
-            head.0,
-            head.1,
-            [1, 1, 1],
-            head.0 * head.1,
-            head.1,
-        )]);
-    for (name, inputs, outputs, [kernel, dilation, stride], weights, others) in rows {
-        let million = weights as f64 * rate / 1e6;
-        parameters += weights + others;
-        operations += million;
-        println!(
-            "| {name} | {inputs} | {outputs} | {kernel} | {dilation} | {stride} | {} | {million:.1} |",
-            weights + others
+    let is_model = arguments
+        .path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+    let inspection = if is_model {
+        ensure!(
+            arguments.set.is_empty(),
+            "--set changes a recipe; {} is a model",
+            arguments.path.display()
         );
-    }
-    println!(
-        "\n{parameters} parameters, {operations:.0} million multiply-adds for a second of audio; an output frame \
-         every {:.0} ms looks {:.0} ms ahead and {:.2} s back",
-        1e3 / rate,
-        1e3 * student.config.delay_frames as f64 / rate,
-        (student.receptive_field() - student.config.delay_frames.min(student.receptive_field()))
-            as f64
-            / rate
-    );
+        inspect_model(&arguments.path)?
+    } else {
+        inspect_recipe(&Recipe::load(&arguments.path, &arguments.set)?)?
+    };
+    print!("{inspection}");
     Ok(())
 }

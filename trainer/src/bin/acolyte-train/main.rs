@@ -6,6 +6,7 @@ mod check;
 mod export;
 mod inspect;
 mod prepare;
+mod report;
 mod train;
 mod watch;
 
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Your own recordings:\n  acolyte-train prepare RECORDINGS -o my-data\n  acolyte-train train my-data/recipe.toml --data my-data\n  acolyte-train export runs/my-data -o models/my-data"
+    after_help = "Your own recordings:\n  acolyte-train prepare RECORDINGS -o my-data\n  acolyte-train train my-data/recipe.toml --data my-data\n  acolyte-train export runs/my-data -o models/my-data\n\nA recipe's keys, resuming, reports: docs/training.md"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -29,6 +30,7 @@ enum Command {
     Check(check::Arguments),
     Inspect(inspect::Arguments),
     Train(train::Arguments),
+    Report(report::Arguments),
     Export(export::Arguments),
     Bench(bench::Arguments),
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };

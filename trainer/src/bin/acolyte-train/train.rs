@@ -11,6 +11,11 @@ use std::path::PathBuf;
 
 /// Train a recipe. Interrupted (also by `kill -9`), the same command goes on from the last checkpoint.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "The run's folder holds: recipe.toml, checkpoint.safetensors and the one before it, best.safetensors \
+    (what export takes), metrics.jsonl, tensorboard/ (tensorboard --logdir runs), report.html.\n\n\
+    Look before you start:  acolyte-train check RECIPE    acolyte-train inspect RECIPE"
+)]
 pub struct Arguments {
     /// The recipe (TOML).
     recipe: PathBuf,
@@ -32,6 +37,9 @@ pub struct Arguments {
     /// Start anew although the folder holds a checkpoint.
     #[arg(long)]
     restart: bool,
+    /// Go on from the checkpoint before the last one, which is lost: for a last one that is damaged.
+    #[arg(long, conflicts_with = "restart")]
+    previous: bool,
     /// Stop after this many updates in this sitting.
     #[arg(long, value_name = "UPDATES")]
     stop_after: Option<u64>,
@@ -52,6 +60,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut watch = Watch::new();
     let sitting = Sitting {
         resume: !arguments.restart,
+        previous: arguments.previous,
         stop_after: arguments.stop_after,
     };
     let loading = watch.loading();
@@ -71,7 +80,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     watch.finish();
     match last {
         Some(_) => println!(
-            "done: the best weights are in {0}; `acolyte-train export {0} -o models/{1}` makes a model of them",
+            "done: the best weights are in {0}, its report is {0}/report.html; `acolyte-train export {0} -o models/{1}` \
+             makes a model of them",
             folder.display(),
             recipe.name
         ),

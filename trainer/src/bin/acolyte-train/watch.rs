@@ -1,5 +1,6 @@
 //! What a person sees of a run: a progress bar with loss, error and time left, and a line an epoch.
 
+use acolyte_trainer::train::log::scores;
 use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Instant;
@@ -94,25 +95,20 @@ impl Observer for Watch {
     }
 
     fn epoch(&mut self, record: &EpochRecord) {
-        let sets: Vec<String> = record
-            .development
-            .iter()
-            .map(|score| format!("{} {:.1}/{:.1}", score.name, score.wer, score.cer))
-            .collect();
         self.wer = record
             .development
             .first()
             .map_or("-".to_owned(), |score| format!("{:.1}", score.wer));
         let skipped = match record.skipped {
             0 => String::new(),
-            n => format!("  {n} updates skipped"),
+            n => format!("  {n} batches left out"),
         };
         self.line(format!(
             "epoch {:>3}  {:>6.1} min  loss {:.4}  WER/CER {}{skipped}",
             record.epoch + 1,
             record.seconds / 60.0,
             record.loss,
-            sets.join("  ")
+            scores(&record.development)
         ));
     }
 
