@@ -16,7 +16,7 @@ mod plain;
 pub(crate) mod testing;
 
 pub use emit::{ExportNames, Kernels, emit};
-pub use grad::{gradients, pull_back};
+pub use grad::{gradients, pull_back, recomputing_gradients};
 pub use op::{Binary, ConvAttributes, Op, Taps, Unary, Window};
 pub use plain::plain;
 

@@ -1,22 +1,23 @@
 //! `x sigmoid(x)` and its gradient `dy s (1 + x (1 - s))`, s = sigmoid(x), each one pass over memory, where plain
 //! ONNX operators take two and seven.
 
-use super::kernel::{Floats, misuse, operand, parallel};
-use crate::loss::logmath::exp;
+use super::kernel::{Kernel, misuse, operand, parallel};
+use crate::loss::logmath::sigmoid;
 use crate::simd::vectorized;
 use ort::operator::ComputeContext;
+use ort::value::TensorElementType::Float32;
 
-pub(super) const FORWARD: Floats<()> = Floats {
+pub(super) const FORWARD: Kernel<()> = Kernel {
     name: "Silu",
-    inputs: 1,
+    inputs: &[Float32; 1],
     outputs: 1,
     read: |_| Ok(()),
     compute: forward,
 };
 
-pub(super) const BACKWARD: Floats<()> = Floats {
+pub(super) const BACKWARD: Kernel<()> = Kernel {
     name: "SiluGrad",
-    inputs: 2,
+    inputs: &[Float32; 2],
     outputs: 1,
     read: |_| Ok(()),
     compute: backward,
@@ -24,14 +25,6 @@ pub(super) const BACKWARD: Floats<()> = Floats {
 
 /// Elements a job computes.
 const CHUNK: usize = 16 * 1024;
-
-/// `1 / (1 + exp(-x))`; the exponential is taken of `-|x|`, which never overflows.
-#[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    let small = exp(-x.abs());
-    let share = 1.0 / (1.0 + small);
-    if x < 0.0 { small * share } else { share }
-}
 
 fn forward(context: &ComputeContext, _: &()) -> ort::Result<()> {
     let x = operand(context, 0)?;

@@ -51,6 +51,17 @@ pub(super) fn silu(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>>
     Ok(vec![Some(g.node1(Op::SiluGrad, &[x, dy], shape))])
 }
 
+/// The same elements fall.
+pub(super) fn dropout(
+    g: &mut Graph,
+    rate: f32,
+    stream: u64,
+    site: &Site<'_>,
+) -> Result<Vec<Option<Value>>> {
+    let (seed, dy) = (site.inputs[1], site.dy()?);
+    Ok(vec![Some(g.dropout(dy, seed, rate, stream)?), None])
+}
+
 /// The forward node computes the gradient with the loss: what remains is a scale.
 pub(super) fn ctc_loss(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
     if site.upstream[1].is_some() {
