@@ -36,6 +36,20 @@ CASES = {
     ),
     "SiLU, 4000 x 384": ([(4000, 384)], F.silu),
     "max pool 2x2 with its forward pass, 64": ([(32, 64, 16, 64)], lambda x: F.max_pool2d(x, 2)),
+    "batch norm and ReLU with the forward pass, 64": (
+        [(32, 64, 16, 64), (64,), (64,)],
+        lambda x, scale, bias: F.relu(F.batch_norm(x, None, None, scale, bias, True, 0.0, 1e-3)),
+    ),
+    "softmax with its forward pass, 64 x 250 x 250": ([(64, 250, 250)], lambda x: F.softmax(x, -1)),
+    "GELU, 4000 x 384": ([(4000, 384)], F.gelu),
+    "embedding, 4000 of 1000 x 192": (
+        [(1000, 192)],
+        lambda table: F.embedding(torch.arange(4000) * 7 % 1000, table),
+    ),
+    "GRU with its forward pass, 16 x 100 x 128 to 192": (
+        [(16, 100, 128), (576, 128), (576, 192), (576,), (576,)],
+        lambda x, *weights: torch.gru(x, torch.zeros(1, 16, 192), weights, True, 1, 0.0, True, False, True)[0],
+    ),
 }
 
 
@@ -57,7 +71,7 @@ def main():
             for operand in operands:
                 operand.grad = None
             start = time.perf_counter()
-            if "with its forward pass" in name:
+            if "forward pass" in name:
                 y = operator(*operands)
             y.backward(dy, retain_graph=True)
             times.append((time.perf_counter() - start) * 1e3)

@@ -45,7 +45,7 @@ fn step(engine: &Engine, vocabulary: usize) -> Result<f64> {
 }
 
 /// Sixteen whole rows with forty symbols each.
-pub(super) fn batch(exe: &mut Executable, vocabulary: usize) -> Result<()> {
+fn batch(exe: &mut Executable, vocabulary: usize) -> Result<()> {
     for (row, place) in exe
         .i32_mut("segments")?
         .as_chunks_mut::<3>()

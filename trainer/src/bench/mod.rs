@@ -1,17 +1,19 @@
 //! Measurements of the training engine, each against a PyTorch script of the same work (`xtask/peers`).
 
 mod ctc;
+mod networks;
 mod operators;
 mod optimizer;
-mod reference;
+mod step;
 
 use serde::Serialize;
 use std::time::Instant;
 
 pub use ctc::ctc_loss;
+pub use networks::Network;
 pub use operators::operators;
 pub use optimizer::optimizer;
-pub use reference::{profile, train_step};
+pub use step::{Activations, profile, step_memory, train_step};
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]

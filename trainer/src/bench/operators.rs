@@ -103,6 +103,43 @@ fn cases() -> Vec<Case> {
             &[&[32, 64, 16, 64]],
             Box::new(|g, p| g.max_pool(p[0], Window::tiled([2, 2]))),
         ),
+        case(
+            "batch norm and ReLU with the forward pass, 64",
+            &[&[32, 64, 16, 64], &[64], &[64]],
+            Box::new(|g, p| {
+                let mask = g.constant(&[32, 1, 16, 64], vec![1.0; 32 * 16 * 64])?;
+                Ok(g.batch_norm(p[0], p[1], p[2], mask, 1e-3, true)?.y)
+            }),
+        ),
+        case(
+            "softmax with its forward pass, 64 x 250 x 250",
+            &[&[64, 250, 250]],
+            Box::new(|g, p| g.softmax(p[0], 2)),
+        ),
+        case(
+            "GELU, 4000 x 384",
+            &[&[4000, 384]],
+            Box::new(|g, p| g.gelu(p[0])),
+        ),
+        case(
+            "embedding, 4000 of 1000 x 192",
+            &[&[1000, 192]],
+            Box::new(|g, p| {
+                let rows = (0..4000).map(|i| i * 7 % 1000).collect();
+                let rows = g.constant_i64(&[4000], rows)?;
+                g.gather(p[0], rows)
+            }),
+        ),
+        case(
+            "GRU with its forward pass, 16 x 100 x 128 to 192",
+            &[&[16, 100, 128], &[128, 576], &[576], &[192, 576], &[576]],
+            Box::new(|g, p| {
+                let x = g.reshape(p[0], &[1600, 128])?;
+                let gates = g.linear(x, p[1], p[2])?;
+                let gates = g.reshape(gates, &[16, 100, 576])?;
+                g.gru_steps(gates, p[3], p[4])
+            }),
+        ),
     ]
 }
 

@@ -153,9 +153,8 @@ impl Net {
 
     /// Marks x as a boundary: a training step that recomputes activations keeps it
     /// ([`crate::graph::recomputing_gradients`]).
-    pub fn keep(&mut self, x: Value) -> Value {
+    pub fn keep(&mut self, x: Value) {
         self.kept.push(x);
-        x
     }
 
     /// The boundaries in order.

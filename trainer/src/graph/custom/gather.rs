@@ -34,8 +34,7 @@ fn compute(context: &ComputeContext, &rows: &usize) -> ort::Result<()> {
         .ok_or_else(|| misuse("GatherGrad has one output"))?;
     let (_, out) = out.try_extract_tensor_mut::<f32>()?;
     let width = (out.len() / rows.max(1)).max(1);
-    // An index may count from the end.
-    let row = |&index: &i64| usize::try_from(index).unwrap_or(index as usize + rows);
+    let row = |&index: &i64| usize::try_from(index).unwrap_or(usize::MAX);
     if let Some(wrong) = indices.iter().find(|&index| row(index) >= rows) {
         return Err(misuse(&format!(
             "index {wrong} lies outside a table of {rows} rows"
