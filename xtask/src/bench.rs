@@ -73,9 +73,18 @@ const AGAINST: [Against; 4] = [
 
 impl Against {
     /// The arguments of each run, which both sides take, and how often it is repeated: memory does not vary.
-    fn runs(&self) -> Vec<(Vec<String>, usize)> {
+    fn runs(&self, cpu_time: bool) -> Vec<(Vec<String>, usize)> {
         let threads = |count: &usize| vec!["--threads".to_owned(), count.to_string()];
-        let times = self.threads.iter().map(|count| (threads(count), ROUNDS));
+        // With several threads, time on a CPU is no measure: they wait for each other there.
+        let counts = self
+            .threads
+            .iter()
+            .filter(|&&count| !cpu_time || count == 1);
+        let times = counts.map(|count| {
+            let mut arguments = threads(count);
+            arguments.extend(cpu_time.then(|| "--cpu-time".to_owned()));
+            (arguments, ROUNDS)
+        });
         let memory = self.memory.iter().map(|network| {
             let mut arguments = threads(&1);
             arguments.extend(["--memory", "--network", network].map(str::to_owned));
@@ -88,7 +97,7 @@ impl Against {
 pub fn run(named: &Named) -> Result<()> {
     let name = named.name.as_deref().unwrap_or_default();
     if let Some(bench) = AGAINST.iter().find(|bench| bench.name == name) {
-        return against(bench);
+        return against(bench, named.cpu_time);
     }
     if name == "recognize" {
         return recognize(named);
@@ -138,13 +147,13 @@ fn medians(rounds: &[Vec<Measured>]) -> Vec<(String, f64, String)> {
         .collect()
 }
 
-fn against(bench: &Against) -> Result<()> {
+fn against(bench: &Against, cpu_time: bool) -> Result<()> {
     setup::ready()?;
     let program = process::release("acolyte-trainer", "acolyte-train")?;
     let script = root().join("xtask").join("peers").join(bench.script);
     let mut missing = None;
     let mut rows = Vec::new();
-    for (arguments, rounds) in bench.runs() {
+    for (arguments, rounds) in bench.runs(cpu_time) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 1..=rounds {
             let said = arguments.join(" ");

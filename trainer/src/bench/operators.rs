@@ -1,7 +1,7 @@
 //! The gradient of each operator alone, in the shapes of text and speech students: `dy` in, gradients of all operands
 //! out. The forward pass is left out where the gradient does not need its result; the others say so.
 
-use super::{Measured, median_ms, numbers};
+use super::{Clock, Measured, numbers};
 use crate::Result;
 use crate::graph::exec::{Engine, Executable, ParameterStore};
 use crate::graph::{ConvAttributes, DType, Graph, Taps, Value, Window, pull_back};
@@ -147,20 +147,20 @@ fn cases() -> Vec<Case> {
 ///
 /// # Errors
 /// What compiling and running report.
-pub fn operators(engine: &Engine) -> Result<Vec<Measured>> {
+pub fn operators(engine: &Engine, clock: Clock) -> Result<Vec<Measured>> {
     cases()
         .iter()
         .map(|case| {
             Ok(Measured {
                 work: format!("gradient of {}, {} thread(s)", case.name, engine.threads()),
-                value: measure(engine, case)?,
-                unit: "ms",
+                value: measure(engine, case, clock)?,
+                unit: clock.unit(),
             })
         })
         .collect()
 }
 
-fn measure(engine: &Engine, case: &Case) -> Result<f64> {
+fn measure(engine: &Engine, case: &Case, clock: Clock) -> Result<f64> {
     let mut g = Graph::new("operator");
     let mut store = ParameterStore::new(engine);
     let mut operands = Vec::new();
@@ -179,5 +179,5 @@ fn measure(engine: &Engine, case: &Case) -> Result<f64> {
     let mut exe = Executable::new(engine, &g, &store)?;
     let count = shape.iter().product();
     exe.f32_mut("dy")?.copy_from_slice(&numbers(count, 9));
-    median_ms(15, || exe.run())
+    clock.median(15, || exe.run())
 }

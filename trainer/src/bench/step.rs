@@ -1,7 +1,7 @@
 //! One training step of a network that PyTorch runs too: forward, CTC, backward, clipping, AdamW.
 
 use super::networks::{Fed, Network};
-use super::{Measured, median_ms};
+use super::{Clock, Measured};
 use crate::graph::exec::{Engine, Executable, ParameterStore};
 use crate::graph::{DType, gradients, recomputing_gradients};
 use crate::nn::{Form, Net, initialize};
@@ -32,11 +32,16 @@ struct Step {
 ///
 /// # Errors
 /// What compiling and running report; [`ErrorKind::Diverged`] where the loss does not fall over the run.
-pub fn train_step(engine: &Engine, network: Network, activations: Activations) -> Result<Measured> {
+pub fn train_step(
+    engine: &Engine,
+    network: Network,
+    activations: Activations,
+    clock: Clock,
+) -> Result<Measured> {
     let mut step = Step::new(engine, network, activations, None)?;
     step.run()?;
     let first = step.exe.f32("loss")?[0];
-    let value = median_ms(12, || step.run())?;
+    let value = clock.median(12, || step.run())?;
     let last = step.exe.f32("loss")?[0];
     if last.is_nan() || last >= first {
         return Err(Error::new(
@@ -47,7 +52,7 @@ pub fn train_step(engine: &Engine, network: Network, activations: Activations) -
     Ok(Measured {
         work: work("train step", engine, network, activations, &step.store),
         value,
-        unit: "ms",
+        unit: clock.unit(),
     })
 }
 

@@ -44,6 +44,28 @@ pub enum Binary {
     Div,
 }
 
+/// Activations `x g(x)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gate {
+    /// g the logistic function (SiLU, arXiv 1702.03118).
+    Silu,
+    /// g the normal distribution (GELU, arXiv 1606.08415).
+    Gelu,
+}
+
+/// Activations whose slope follows from their result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Slope {
+    /// 1 where y > 0, else 0.
+    Relu,
+    /// `y (1 - y)`.
+    Sigmoid,
+    /// `1 - y^2`.
+    Tanh,
+}
+
 /// Strides, padding, dilation and groups of a convolution over `[B, C, H, W]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvAttributes {
@@ -201,10 +223,14 @@ pub enum Op {
     DepthwiseRowsGrad(Taps),
     /// Ours: gradient of [`Op::MaxPool`]: x, y, dy to dx.
     MaxPoolGrad(Window),
-    /// Ours: `x sigmoid(x)`.
-    Silu,
-    /// Ours: gradient of [`Op::Silu`]: x, dy to dx.
-    SiluGrad,
+    /// Ours: x times a share of it.
+    Gated(Gate),
+    /// Ours: gradient of [`Op::Gated`]: x, dy to dx.
+    GatedGrad(Gate),
+    /// Ours: gradient of an activation by its result: y, dy to dx.
+    SlopeGrad(Slope),
+    /// Ours: gradient of [`Op::Softmax`] along the last axis: y, dy to dx.
+    SoftmaxGrad,
     /// Ours: gradient of [`Op::Gather`]: indices i64, dy to a table of as many rows, rows taken twice added up.
     GatherGrad {
         /// Rows of the table.

@@ -2,7 +2,7 @@
 
 use acolyte::model::Library;
 use acolyte_trainer::bench::{
-    Activations, Network, ctc_loss, operators, optimizer, profile, step_memory, train_step,
+    Activations, Clock, Network, ctc_loss, operators, optimizer, profile, step_memory, train_step,
 };
 use acolyte_trainer::graph::exec::Engine;
 use anyhow::Result;
@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Measure the memory of a train step instead of its time.
     #[arg(long)]
     memory: bool,
+    /// Measure the time spent on a CPU instead of the time that passes; for one thread.
+    #[arg(long)]
+    cpu_time: bool,
     /// Compute activations again in the backward pass.
     #[arg(long)]
     recompute: bool,
@@ -66,18 +69,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         true => Activations::Recomputed,
         false => Activations::Kept,
     };
-    let step = match arguments.memory {
-        true => step_memory,
-        false => train_step,
+    let clock = match arguments.cpu_time {
+        true => Clock::Cpu,
+        false => Clock::Wall,
+    };
+    let step = |network| match arguments.memory {
+        true => step_memory(&engine, network, activations),
+        false => train_step(&engine, network, activations, clock),
     };
     let rows = match arguments.work {
-        Work::TrainStep => networks
-            .into_iter()
-            .map(|network| step(&engine, network, activations))
-            .collect::<Result<_, _>>()?,
-        Work::CtcLoss => ctc_loss(&engine)?,
-        Work::Operators => operators(&engine)?,
-        Work::Optimizer => optimizer(),
+        Work::TrainStep => networks.into_iter().map(step).collect::<Result<_, _>>()?,
+        Work::CtcLoss => ctc_loss(&engine, clock)?,
+        Work::Operators => operators(&engine, clock)?,
+        Work::Optimizer => optimizer(clock)?,
     };
     for row in rows {
         println!("{}", serde_json::to_string(&row)?);

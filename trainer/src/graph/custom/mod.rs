@@ -4,6 +4,7 @@
 //! A panic inside a kernel would abort the process, so every kernel runs behind `catch_unwind` and reports an
 //! error instead.
 
+mod activation;
 mod batch_norm;
 mod ctc;
 mod depthwise;
@@ -15,10 +16,10 @@ mod later;
 mod layer_norm;
 mod max_pool;
 mod rows;
-mod silu;
+mod softmax;
 mod unfold;
 
-use super::op::Op;
+use super::op::{Gate, Op, Slope};
 use crate::Result;
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::{float, int, ints};
@@ -45,8 +46,14 @@ pub(crate) fn domain() -> Result<OperatorDomain> {
         .add(max_pool::BACKWARD)?
         .add(rows::FORWARD)?
         .add(rows::BACKWARD)?
-        .add(silu::FORWARD)?
-        .add(silu::BACKWARD)?
+        .add(activation::SILU)?
+        .add(activation::SILU_GRAD)?
+        .add(activation::GELU)?
+        .add(activation::GELU_GRAD)?
+        .add(activation::RELU_GRAD)?
+        .add(activation::SIGMOID_GRAD)?
+        .add(activation::TANH_GRAD)?
+        .add(softmax::BACKWARD)?
         .add(unfold::UNFOLD)?)
 }
 
@@ -73,8 +80,14 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::DepthwiseRows(_) => "DepthwiseRows",
         Op::DepthwiseRowsGrad(_) => "DepthwiseRowsGrad",
         Op::MaxPoolGrad(_) => "MaxPoolGrad",
-        Op::Silu => "Silu",
-        Op::SiluGrad => "SiluGrad",
+        Op::Gated(Gate::Silu) => "Silu",
+        Op::Gated(Gate::Gelu) => "Gelu",
+        Op::GatedGrad(Gate::Silu) => "SiluGrad",
+        Op::GatedGrad(Gate::Gelu) => "GeluGrad",
+        Op::SlopeGrad(Slope::Relu) => "ReluGrad",
+        Op::SlopeGrad(Slope::Sigmoid) => "SigmoidGrad",
+        Op::SlopeGrad(Slope::Tanh) => "TanhGrad",
+        Op::SoftmaxGrad => "SoftmaxGrad",
         Op::Unfold { .. } => "Unfold",
         _ => "Unknown",
     }

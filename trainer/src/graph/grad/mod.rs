@@ -17,6 +17,7 @@ mod shape;
 mod tests;
 
 pub(super) use conv::input_gradient as conv_input_gradient;
+pub(super) use matrix::softmax_gradient;
 pub(super) use shape::slice_gradient;
 
 use super::op::Op;
@@ -194,7 +195,7 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         Op::BatchNorm { epsilon, relu } => fused::batch_norm(g, *epsilon, *relu, site),
         Op::CtcLoss { .. } => fused::ctc_loss(g, site),
         Op::DepthwiseRows(taps) => fused::depthwise_rows(g, *taps, site),
-        Op::Silu => fused::silu(g, site),
+        Op::Gated(gate) => elementwise::gated(g, *gate, site),
         Op::Dropout { rate, stream } => fused::dropout(g, *rate, *stream, site),
         Op::GruSteps => recurrent::gru_steps(g, site),
         Op::Greater
@@ -210,7 +211,9 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         | Op::DepthwiseWeightGrad { .. }
         | Op::DepthwiseRowsGrad(_)
         | Op::LayerNormGrad
-        | Op::SiluGrad
+        | Op::GatedGrad(_)
+        | Op::SlopeGrad(_)
+        | Op::SoftmaxGrad
         | Op::DropoutMask { .. } => Err(Error::new(
             ErrorKind::Graph,
             format!("{op:?} has no gradient: it stands in backward graphs only"),

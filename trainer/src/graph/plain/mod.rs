@@ -4,12 +4,13 @@
 //! stay, and run on the host wherever the rest does: the CTC loss, a recursion that ONNX has no form for, and the
 //! dropout mask, whose generator ONNX lacks.
 
+mod activation;
 mod conv;
 mod norm;
 mod pool;
 mod recurrent;
 
-use super::op::{Op, Unary};
+use super::op::Op;
 use super::{Graph, Literal, Origin, Value};
 use crate::Result;
 
@@ -74,11 +75,13 @@ pub fn plain(graph: &Graph) -> Result<Graph> {
 fn form(g: &mut Graph, op: &Op, inputs: &[Value]) -> Result<Option<Vec<Value>>> {
     let one = |value: Result<Value>| Ok(Some(vec![value?]));
     match (op, inputs) {
-        (Op::Silu, &[x]) => {
-            let gate = g.unary(Unary::Sigmoid, x)?;
-            one(g.mul(x, gate))
+        (Op::Gated(gate), &[x]) => one(activation::gated(g, *gate, x)),
+        (Op::GatedGrad(gate), &[x, dy]) => one(activation::gated_gradient(g, *gate, x, dy)),
+        (Op::SlopeGrad(slope), &[y, dy]) => one(activation::slope_gradient(g, *slope, y, dy)),
+        (Op::SoftmaxGrad, &[y, dy]) => {
+            let last = g.shape(y).len().saturating_sub(1);
+            one(super::grad::softmax_gradient(g, last, y, dy))
         }
-        (Op::SiluGrad, &[x, dy]) => one(norm::silu_gradient(g, x, dy)),
         (Op::LayerNormGrad, &[x, scale, mean, inverse, dy]) => {
             norm::layer_norm_gradient(g, x, scale, [mean, inverse], dy).map(Some)
         }

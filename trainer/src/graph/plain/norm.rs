@@ -1,18 +1,8 @@
-//! Batch and layer normalization, SiLU: see [`crate::graph::custom`] for the formulas.
+//! Batch and layer normalization: see [`crate::graph::custom`] for the formulas.
 
 use crate::Result;
 use crate::graph::op::Unary;
 use crate::graph::{Graph, Value};
-
-/// `dy (s + y (1 - s))`, s = sigmoid(x), y = x s.
-pub(super) fn silu_gradient(g: &mut Graph, x: Value, dy: Value) -> Result<Value> {
-    let s = g.unary(Unary::Sigmoid, x)?;
-    let y = g.mul(x, s)?;
-    let product = g.mul(y, s)?;
-    let rest = g.sub(y, product)?;
-    let slope = g.add(s, rest)?;
-    g.mul(dy, slope)
-}
 
 /// With `n = (x - mean) r` and `e = dy scale`: `dx = r (e - mean(e) - n mean(e n))`, `dscale = sum dy n`,
 /// `dbias = sum dy`.
