@@ -12,7 +12,7 @@
 
 use super::kernel::{Kernel, axes, misuse, operand, parallel};
 use crate::loss::logmath::{sigmoid, tanh};
-use crate::simd::{LANES, lanes, vectorized};
+use crate::simd::{LANES, lanes, load, store, vectorized};
 use ort::operator::ComputeContext;
 use ort::value::TensorElementType::Float32;
 
@@ -51,22 +51,28 @@ fn pack(matrix: &[f32], rows: usize, columns: usize, transposed: bool) -> Vec<Ve
         .collect()
 }
 
-/// `states [K, ITEMS]^T block [K, LANES]`: one row an item.
+/// `states [K, ITEMS]^T block [K, LANES]`: one row an item. The sums have names of their own: as an array, the compiler
+/// has been seen to compute across items, with gathers.
 #[inline(always)]
 fn product(states: &[[f32; ITEMS]], block: &[Vector]) -> [Vector; ITEMS] {
-    let mut sums = [[0.0; LANES]; ITEMS];
+    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = [[0.0; LANES]; ITEMS];
+    let add = |sum: Vector, factor: f32, row: &Vector| lanes(|n| sum[n] + factor * row[n]);
     for (row, factors) in block.iter().zip(states) {
-        for (sum, &factor) in sums.iter_mut().zip(factors) {
-            *sum = lanes(|lane| sum[lane] + factor * row[lane]);
-        }
+        a = add(a, factors[0], row);
+        b = add(b, factors[1], row);
+        c = add(c, factors[2], row);
+        d = add(d, factors[3], row);
+        e = add(e, factors[4], row);
+        f = add(f, factors[5], row);
+        g = add(g, factors[6], row);
+        h = add(h, factors[7], row);
     }
-    sums
+    [a, b, c, d, e, f, g, h]
 }
 
-/// Three equal parts of a row.
+/// Three parts of a row, each of `width`.
 #[inline(always)]
-fn thirds(row: &[f32]) -> [&[f32]; 3] {
-    let width = row.len() / 3;
+fn thirds(row: &[f32], width: usize) -> [&[f32]; 3] {
     [0, 1, 2].map(|part| &row[part * width..][..width])
 }
 
@@ -115,6 +121,7 @@ fn advance(
     let triple = bias.len();
     let width = triple / 3;
     let items = y.len() / (frames * width);
+    let start = vec![0.0; width];
     let mut states = vec![[0.0; ITEMS]; width];
     let mut fed = vec![0.0; blocks.len() * LANES * ITEMS];
     let padded = blocks.len() * LANES;
@@ -126,27 +133,39 @@ fn advance(
         }
         for item in 0..items {
             let place = item * frames + t;
-            let fed = &mut fed[item * padded..][..triple];
-            for (fed, &bias) in fed.iter_mut().zip(bias) {
-                *fed += bias;
-            }
-            let [gz, gr, gn] = thirds(&gates[place * triple..][..triple]);
-            let [qz, qr, qn] = thirds(fed);
+            let [gz, gr, gn] = thirds(&gates[place * triple..], width);
+            let [qz, qr, qn] = thirds(&fed[item * padded..], width);
+            let [bz, br, bn] = thirds(bias, width);
             let saved = &mut saved[4 * place * width..][..4 * width];
             let (z, rest) = saved.split_at_mut(width);
             let (r, rest) = rest.split_at_mut(width);
             let (n, q) = rest.split_at_mut(width);
-            for k in 0..width {
-                z[k] = sigmoid(gz[k] + qz[k]);
-                r[k] = sigmoid(gr[k] + qr[k]);
+            let (before, y) = y[item * frames * width..].split_at_mut(t * width);
+            let before = match t {
+                0 => &start,
+                _ => &before[(t - 1) * width..],
+            };
+            let y = &mut y[..width];
+            for at in (0..width).step_by(LANES) {
+                let sum = |a, b, c| {
+                    let (a, b, c) = (load(a, at), load(b, at), load(c, at));
+                    lanes(|n| a[n] + (b[n] + c[n]))
+                };
+                let (update, reset) = (sum(gz, qz, bz), sum(gr, qr, br));
+                let update = lanes(|n| sigmoid(update[n]));
+                let reset = lanes(|n| sigmoid(reset[n]));
+                let (own, fed, bias) = (load(gn, at), load(qn, at), load(bn, at));
+                let fed = lanes(|n| fed[n] + bias[n]);
+                let candidate = lanes(|n| tanh(own[n] + reset[n] * fed[n]));
+                let before = load(before, at);
+                let state = lanes(|n| (1.0 - update[n]) * candidate[n] + update[n] * before[n]);
+                store(z, at, &update);
+                store(r, at, &reset);
+                store(n, at, &candidate);
+                store(q, at, &fed);
+                store(y, at, &state);
             }
-            for k in 0..width {
-                q[k] = qn[k];
-                n[k] = tanh(gn[k] + r[k] * qn[k]);
-            }
-            let y = &mut y[place * width..][..width];
-            for (k, (y, state)) in y.iter_mut().zip(&mut states).enumerate() {
-                *y = (1.0 - z[k]) * n[k] + z[k] * state[item];
+            for (y, state) in y.iter().zip(&mut states) {
                 state[item] = *y;
             }
         }
@@ -201,28 +220,29 @@ fn retreat(
             let place = item * frames + t;
             let carry = &mut carry[item * padded..][..width];
             let before = match t {
-                0 => &start,
+                0 => &start[..width],
                 _ => &y[(place - 1) * width..][..width],
             };
             let (z, rest) = saved[4 * place * width..][..4 * width].split_at(width);
-            let [r, n, q] = thirds(rest);
+            let [r, n, q] = thirds(rest, width);
             let dy = &dy[place * width..][..width];
-            let dg = &mut dg[3 * place * width..][..3 * width];
+            let (dz, rest) = dg[3 * place * width..][..3 * width].split_at_mut(width);
+            let (dr, dn) = rest.split_at_mut(width);
             let dq = &mut dq[3 * place * width..][..3 * width];
-            {
-                let (dz, rest) = dg.split_at_mut(width);
-                let (dr, dn) = rest.split_at_mut(width);
-                for k in 0..width {
-                    let dh = dy[k] + carry[k];
-                    dz[k] = dh * (before[k] - n[k]) * z[k] * (1.0 - z[k]);
-                    dn[k] = dh * (1.0 - z[k]) * (1.0 - n[k] * n[k]);
-                    dr[k] = dn[k] * q[k] * r[k] * (1.0 - r[k]);
-                    carry[k] = dh * z[k];
-                }
-            }
-            dq.copy_from_slice(dg);
-            for (dq, &r) in dq[2 * width..].iter_mut().zip(r) {
-                *dq *= r;
+            for at in (0..width).step_by(LANES) {
+                let [z, r, n, q] = [z, r, n, q].map(|part| load(part, at));
+                let (own, later, before) = (load(dy, at), load(carry, at), load(before, at));
+                let dh = lanes(|i| own[i] + later[i]);
+                let update = lanes(|i| dh[i] * (before[i] - n[i]) * z[i] * (1.0 - z[i]));
+                let candidate = lanes(|i| dh[i] * (1.0 - z[i]) * (1.0 - n[i] * n[i]));
+                let reset = lanes(|i| candidate[i] * q[i] * r[i] * (1.0 - r[i]));
+                store(dz, at, &update);
+                store(dr, at, &reset);
+                store(dn, at, &candidate);
+                store(&mut dq[..width], at, &update);
+                store(&mut dq[width..2 * width], at, &reset);
+                store(&mut dq[2 * width..], at, &lanes(|i| candidate[i] * r[i]));
+                store(carry, at, &lanes(|i| dh[i] * z[i]));
             }
             for (slope, &dq) in slopes.iter_mut().zip(&*dq) {
                 slope[item] = dq;
