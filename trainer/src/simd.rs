@@ -38,6 +38,30 @@ pub(crate) fn lanes(value: impl Fn(usize) -> f32) -> [f32; LANES] {
     out
 }
 
+/// The [`LANES`] values from `at` on, zeros beyond the last.
+#[inline(always)]
+pub(crate) fn load(values: &[f32], at: usize) -> [f32; LANES] {
+    let rest = &values[at..];
+    if let Some(whole) = rest.first_chunk::<LANES>() {
+        return *whole;
+    }
+    let mut out = [0.0; LANES];
+    out[..rest.len()].copy_from_slice(rest);
+    out
+}
+
+/// Writes to `at` and on, as far as there is room.
+#[inline(always)]
+pub(crate) fn store(values: &mut [f32], at: usize, lanes: &[f32; LANES]) {
+    let rest = &mut values[at..];
+    if let Some(whole) = rest.first_chunk_mut::<LANES>() {
+        *whole = *lanes;
+        return;
+    }
+    let count = rest.len();
+    rest.copy_from_slice(&lanes[..count]);
+}
+
 /// The sum of all lanes, halves first: sixteen additions one after another would wait for each other. `N` is a multiple
 /// of [`LANES`].
 #[inline(always)]
@@ -115,6 +139,11 @@ mod tests {
             assert_eq!(found, expected, "{length} products");
             let expected = a.iter().copied().fold(f32::MIN, f32::max);
             assert_eq!(vectorized!(largest(&a)), expected, "{length} values");
+            let mut copy = vec![0.0; length];
+            for at in (0..length).step_by(LANES) {
+                store(&mut copy, at, &load(&a, at));
+            }
+            assert_eq!(copy, a);
         }
     }
 }

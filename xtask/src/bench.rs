@@ -28,7 +28,10 @@ struct Against {
     name: &'static str,
     script: &'static str,
     threads: &'static [usize],
-    goal: f64,
+    /// Networks whose memory is measured too, in processes of their own.
+    memory: &'static [&'static str],
+    /// The largest ratio wanted, by work.
+    goal: fn(&str) -> f64,
 }
 
 /// Rounds in which both sides run in turn.
@@ -39,32 +42,62 @@ const AGAINST: [Against; 4] = [
         name: "train-step",
         script: "train_step.py",
         threads: &[1, 2],
-        goal: 1.25,
+        memory: &["reference", "text", "teacher", "speech-tiny"],
+        goal: |work| match work {
+            work if work.contains("memory") || work.contains("reference") => 1.0,
+            _ => 1.1,
+        },
     },
     Against {
         name: "ctc-loss",
         script: "ctc_loss.py",
         threads: &[1, 2],
-        goal: 0.5,
+        memory: &[],
+        goal: |_| 0.5,
     },
     Against {
         name: "operators",
         script: "operators.py",
         threads: &[1, 2],
-        goal: 1.5,
+        memory: &[],
+        goal: |_| 1.5,
     },
     Against {
         name: "optimizer",
         script: "optimizer.py",
         threads: &[1],
-        goal: 1.0,
+        memory: &[],
+        goal: |_| 1.0,
     },
 ];
+
+impl Against {
+    /// The arguments of each run, which both sides take, and how often it is repeated: memory does not vary.
+    fn runs(&self, cpu_time: bool) -> Vec<(Vec<String>, usize)> {
+        let threads = |count: &usize| vec!["--threads".to_owned(), count.to_string()];
+        // With several threads, time on a CPU is no measure: they wait for each other there.
+        let counts = self
+            .threads
+            .iter()
+            .filter(|&&count| !cpu_time || count == 1);
+        let times = counts.map(|count| {
+            let mut arguments = threads(count);
+            arguments.extend(cpu_time.then(|| "--cpu-time".to_owned()));
+            (arguments, ROUNDS)
+        });
+        let memory = self.memory.iter().map(|network| {
+            let mut arguments = threads(&1);
+            arguments.extend(["--memory", "--network", network].map(str::to_owned));
+            (arguments, 1)
+        });
+        times.chain(memory).collect()
+    }
+}
 
 pub fn run(named: &Named) -> Result<()> {
     let name = named.name.as_deref().unwrap_or_default();
     if let Some(bench) = AGAINST.iter().find(|bench| bench.name == name) {
-        return against(bench);
+        return against(bench, named.cpu_time);
     }
     if name == "recognize" {
         return recognize(named);
@@ -114,28 +147,23 @@ fn medians(rounds: &[Vec<Measured>]) -> Vec<(String, f64, String)> {
         .collect()
 }
 
-fn against(bench: &Against) -> Result<()> {
+fn against(bench: &Against, cpu_time: bool) -> Result<()> {
     setup::ready()?;
     let program = process::release("acolyte-trainer", "acolyte-train")?;
     let script = root().join("xtask").join("peers").join(bench.script);
     let mut missing = None;
     let mut rows = Vec::new();
-    for threads in bench.threads {
+    for (arguments, rounds) in bench.runs(cpu_time) {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for round in 1..=ROUNDS {
-            eprintln!(
-                "{}: {threads} thread(s), round {round} of {ROUNDS}",
-                bench.name
-            );
-            let threads = threads.to_string();
+        for round in 1..=rounds {
+            let said = arguments.join(" ");
+            eprintln!("{}: {said}, round {round} of {rounds}", bench.name);
             let mut mine = Command::new(&program);
-            mine.current_dir(root())
-                .args(["bench", bench.name, "--threads", &threads]);
-            ours.push(measure(&mut mine)?);
+            mine.current_dir(root()).args(["bench", bench.name]);
+            ours.push(measure(mine.args(&arguments))?);
             if missing.is_none() {
                 let mut peer = Command::new(interpreter());
-                peer.arg(&script).args(["--threads", &threads]);
-                match measure(&mut peer) {
+                match measure(peer.arg(&script).args(&arguments)) {
                     Ok(found) => theirs.push(found),
                     Err(error) => missing = Some(last_line(&error)),
                 }
@@ -143,14 +171,15 @@ fn against(bench: &Against) -> Result<()> {
         }
         let theirs = medians(&theirs);
         rows.extend(medians(&ours).into_iter().map(|(work, value, unit)| {
+            let goal = (bench.goal)(&work);
             match theirs.iter().find(|(name, ..)| *name == work) {
-                Some((_, peer, _)) => Row::against(work, value, *peer, bench.goal, &unit),
+                Some((_, peer, _)) => Row::against(work, value, *peer, goal, &unit),
                 None => {
                     let reason = missing.as_deref().unwrap_or("it printed no such work");
                     let note = format!(
                         "PyTorch could not be measured ({reason}); `cargo xtask setup --peers torch` installs it"
                     );
-                    Row::no_peer(work, value, bench.goal, &unit, note)
+                    Row::no_peer(work, value, goal, &unit, note)
                 }
             }
         }));

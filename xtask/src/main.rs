@@ -50,6 +50,10 @@ pub struct Named {
     /// Model to measure: a name under models/ or a file.
     #[arg(long, default_value = "speech-tiny")]
     model: String,
+    /// Measure the time spent on a CPU instead of the time that passes: for benches of the trainer, with one thread, on a
+    /// busy machine.
+    #[arg(long)]
+    cpu_time: bool,
 }
 
 fn main() -> ExitCode {

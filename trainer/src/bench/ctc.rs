@@ -1,6 +1,6 @@
 //! CTC loss and gradient: B = 16, T = 250, S = 40, V = 32 and 1000, as one node on ONNX Runtime's threads.
 
-use super::{Measured, median_ms, numbers};
+use super::{Clock, Measured, numbers};
 use crate::Result;
 use crate::graph::exec::{Engine, Executable, ParameterStore};
 use crate::graph::{DType, Graph, gradients};
@@ -9,24 +9,24 @@ use crate::graph::{DType, Graph, gradients};
 ///
 /// # Errors
 /// What compiling and running report.
-pub fn ctc_loss(engine: &Engine) -> Result<Vec<Measured>> {
+pub fn ctc_loss(engine: &Engine, clock: Clock) -> Result<Vec<Measured>> {
     [32, 1000]
         .into_iter()
         .map(|vocabulary| {
-            let value = step(engine, vocabulary)?;
+            let value = step(engine, vocabulary, clock)?;
             Ok(Measured {
                 work: format!(
                     "CTC loss and gradient, V={vocabulary}, {} thread(s)",
                     engine.threads()
                 ),
                 value,
-                unit: "ms",
+                unit: clock.unit(),
             })
         })
         .collect()
 }
 
-fn step(engine: &Engine, vocabulary: usize) -> Result<f64> {
+fn step(engine: &Engine, vocabulary: usize, clock: Clock) -> Result<f64> {
     let shape = [16, vocabulary, 1, 250];
     let mut g = Graph::new("ctc");
     let mut store = ParameterStore::new(engine);
@@ -41,11 +41,11 @@ fn step(engine: &Engine, vocabulary: usize) -> Result<f64> {
     g.output("loss", loss.total)?;
     let mut exe = Executable::new(engine, &g, &store)?;
     batch(&mut exe, vocabulary)?;
-    median_ms(30, || exe.run())
+    clock.median(30, || exe.run())
 }
 
 /// Sixteen whole rows with forty symbols each.
-pub(super) fn batch(exe: &mut Executable, vocabulary: usize) -> Result<()> {
+fn batch(exe: &mut Executable, vocabulary: usize) -> Result<()> {
     for (row, place) in exe
         .i32_mut("segments")?
         .as_chunks_mut::<3>()

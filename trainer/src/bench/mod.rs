@@ -1,17 +1,21 @@
 //! Measurements of the training engine, each against a PyTorch script of the same work (`xtask/peers`).
 
 mod ctc;
+mod networks;
 mod operators;
 mod optimizer;
-mod reference;
+mod step;
 
+use crate::Result;
+use cpu_time::ThreadTime;
 use serde::Serialize;
 use std::time::Instant;
 
 pub use ctc::ctc_loss;
+pub use networks::Network;
 pub use operators::operators;
 pub use optimizer::optimizer;
-pub use reference::{profile, train_step};
+pub use step::{Activations, profile, step_memory, train_step};
 
 /// One figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,18 +28,42 @@ pub struct Measured {
     pub unit: &'static str,
 }
 
-/// Median milliseconds of `work` over `runs`, after three that warm up.
-fn median_ms<E>(runs: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
-    let mut times = Vec::with_capacity(runs);
-    for run in 0..runs + 3 {
-        let start = Instant::now();
-        work()?;
-        if run >= 3 {
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+/// What times are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Clock {
+    /// The time that passes.
+    #[default]
+    Wall,
+    /// The time that the measuring thread spends on a CPU: on a busy machine the fairer one, with one thread.
+    Cpu,
+}
+
+impl Clock {
+    /// The unit of its figures.
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Wall => "ms",
+            Self::Cpu => "ms of CPU",
         }
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+
+    /// Median milliseconds of `work` over `runs`, after three that warm up.
+    fn median(self, runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+        let mut times = Vec::with_capacity(runs);
+        for run in 0..runs + 3 {
+            let (wall, cpu) = (Instant::now(), ThreadTime::now());
+            work()?;
+            let spent = match self {
+                Self::Wall => wall.elapsed(),
+                Self::Cpu => cpu.elapsed(),
+            };
+            if run >= 3 {
+                times.push(spent.as_secs_f64() * 1e3);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times[times.len() / 2])
+    }
 }
 
 /// Reproducible numbers in about +-1.

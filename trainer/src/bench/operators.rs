@@ -1,7 +1,7 @@
 //! The gradient of each operator alone, in the shapes of text and speech students: `dy` in, gradients of all operands
 //! out. The forward pass is left out where the gradient does not need its result; the others say so.
 
-use super::{Measured, median_ms, numbers};
+use super::{Clock, Measured, numbers};
 use crate::Result;
 use crate::graph::exec::{Engine, Executable, ParameterStore};
 use crate::graph::{ConvAttributes, DType, Graph, Taps, Value, Window, pull_back};
@@ -103,6 +103,43 @@ fn cases() -> Vec<Case> {
             &[&[32, 64, 16, 64]],
             Box::new(|g, p| g.max_pool(p[0], Window::tiled([2, 2]))),
         ),
+        case(
+            "batch norm and ReLU with the forward pass, 64",
+            &[&[32, 64, 16, 64], &[64], &[64]],
+            Box::new(|g, p| {
+                let mask = g.constant(&[32, 1, 16, 64], vec![1.0; 32 * 16 * 64])?;
+                Ok(g.batch_norm(p[0], p[1], p[2], mask, 1e-3, true)?.y)
+            }),
+        ),
+        case(
+            "softmax with its forward pass, 64 x 250 x 250",
+            &[&[64, 250, 250]],
+            Box::new(|g, p| g.softmax(p[0], 2)),
+        ),
+        case(
+            "GELU, 4000 x 384",
+            &[&[4000, 384]],
+            Box::new(|g, p| g.gelu(p[0])),
+        ),
+        case(
+            "embedding, 4000 of 1000 x 192",
+            &[&[1000, 192]],
+            Box::new(|g, p| {
+                let rows = (0..4000).map(|i| i * 7 % 1000).collect();
+                let rows = g.constant_i64(&[4000], rows)?;
+                g.gather(p[0], rows)
+            }),
+        ),
+        case(
+            "GRU with its forward pass, 16 x 100 x 128 to 192",
+            &[&[16, 100, 128], &[128, 576], &[576], &[192, 576], &[576]],
+            Box::new(|g, p| {
+                let x = g.reshape(p[0], &[1600, 128])?;
+                let gates = g.linear(x, p[1], p[2])?;
+                let gates = g.reshape(gates, &[16, 100, 576])?;
+                g.gru_steps(gates, p[3], p[4])
+            }),
+        ),
     ]
 }
 
@@ -110,20 +147,20 @@ fn cases() -> Vec<Case> {
 ///
 /// # Errors
 /// What compiling and running report.
-pub fn operators(engine: &Engine) -> Result<Vec<Measured>> {
+pub fn operators(engine: &Engine, clock: Clock) -> Result<Vec<Measured>> {
     cases()
         .iter()
         .map(|case| {
             Ok(Measured {
                 work: format!("gradient of {}, {} thread(s)", case.name, engine.threads()),
-                value: measure(engine, case)?,
-                unit: "ms",
+                value: measure(engine, case, clock)?,
+                unit: clock.unit(),
             })
         })
         .collect()
 }
 
-fn measure(engine: &Engine, case: &Case) -> Result<f64> {
+fn measure(engine: &Engine, case: &Case, clock: Clock) -> Result<f64> {
     let mut g = Graph::new("operator");
     let mut store = ParameterStore::new(engine);
     let mut operands = Vec::new();
@@ -142,5 +179,5 @@ fn measure(engine: &Engine, case: &Case) -> Result<f64> {
     let mut exe = Executable::new(engine, &g, &store)?;
     let count = shape.iter().product();
     exe.f32_mut("dy")?.copy_from_slice(&numbers(count, 9));
-    median_ms(15, || exe.run())
+    clock.median(15, || exe.run())
 }

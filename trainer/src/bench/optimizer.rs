@@ -1,11 +1,14 @@
 //! AdamW over ten million parameters in twenty tensors.
 
-use super::{Measured, median_ms, numbers};
+use super::{Clock, Measured, numbers};
+use crate::Result;
 use crate::optim::{AdamW, AdamWSettings, Moments};
-use std::convert::Infallible;
 
 /// Measures an update.
-pub fn optimizer() -> Vec<Measured> {
+///
+/// # Errors
+/// None: other measurements have some.
+pub fn optimizer(clock: Clock) -> Result<Vec<Measured>> {
     let mut tensors: Vec<(Vec<f32>, Vec<f32>, Moments)> = (0..20)
         .map(|salt| {
             let weights = numbers(500_000, salt);
@@ -23,20 +26,16 @@ pub fn optimizer() -> Vec<Measured> {
         },
         step: 0,
     };
-    let run = || -> Result<(), Infallible> {
+    let run = || {
         adam.begin();
         for (weights, gradient, moments) in &mut tensors {
             adam.update(weights, gradient, moments, 1e-3, 1.0, true);
         }
         Ok(())
     };
-    let value = match median_ms(30, run) {
-        Ok(value) => value,
-        Err(never) => match never {},
-    };
-    vec![Measured {
+    Ok(vec![Measured {
         work: "AdamW, 10M parameters, 1 thread(s)".to_owned(),
-        value,
-        unit: "ms",
-    }]
+        value: clock.median(30, run)?,
+        unit: clock.unit(),
+    }])
 }

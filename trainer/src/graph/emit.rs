@@ -9,7 +9,7 @@ use crate::onnx::proto::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     data_type,
 };
-use crate::onnx::{self, float, int, ints, string};
+use crate::onnx::{self, float, int, ints};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 
@@ -116,7 +116,7 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
         let emitted = if native {
             custom_node(graph, index, node)
         } else {
-            emit_node(graph, index, node, &mut proto.initializer, &mut proto.node)
+            emit_node(graph, index, node, &mut proto.initializer)
         };
         domains |= emitted.domain.is_some();
         proto.node.push(emitted);
@@ -170,13 +170,12 @@ fn onnx_type(dtype: DType) -> i32 {
     }
 }
 
-/// The node; int64 operands that ONNX wants as tensors are added to `initializers`, helper nodes to `helpers`.
+/// The node; int64 operands that ONNX wants as tensors are added to `initializers`.
 fn emit_node(
     graph: &Graph,
     index: usize,
     node: &Node,
     initializers: &mut Vec<TensorProto>,
-    helpers: &mut Vec<NodeProto>,
 ) -> NodeProto {
     let mut inputs: Vec<String> = node
         .inputs
@@ -283,21 +282,13 @@ fn emit_node(
             "Expand"
         }
         Op::Gather => "Gather",
-        Op::ScatterAdd => {
-            // ScatterND wants each index as a tuple: one more axis of length 1.
-            let mut shape = as_i64(graph.shape(node.inputs[1]));
-            shape.push(1);
-            let tuples = format!("n{index}.tuples");
-            helpers.push(NodeProto {
-                input: vec![inputs[1].clone(), operand("tuple_shape", shape)],
-                output: vec![tuples.clone()],
-                name: Some(format!("n{index}.reshape")),
-                op_type: Some("Reshape".to_owned()),
-                ..Default::default()
-            });
-            inputs[1] = tuples;
-            attributes.push(string("reduction", "add"));
-            "ScatterND"
+        Op::Gru => {
+            let hidden = graph.shape(node.outputs[1]).last().copied().unwrap_or(0);
+            // The fifth operand, the lengths, is left out.
+            inputs.insert(4, String::new());
+            attributes.push(int("hidden_size", hidden as i64));
+            attributes.push(int("linear_before_reset", 1));
+            "GRU"
         }
         _ => return custom_node(graph, index, node),
     };

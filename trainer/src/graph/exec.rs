@@ -103,9 +103,15 @@ impl Engine {
             .map_err(fail)?;
         #[cfg(feature = "cuda")]
         if self.provider == Provider::Cuda {
-            builder = builder
-                .with_execution_providers([ort::ep::CUDA::default().build().error_on_failure()])
-                .map_err(fail)?;
+            let cuda = ort::ep::CUDA::default().build().error_on_failure();
+            builder = builder.with_execution_providers([cuda]).map_err(|error| {
+                let error = fail(error);
+                let message = format!(
+                    "CUDA was asked for and cannot be had here, so nothing runs: {error}. It wants an NVIDIA GPU, its \
+                     driver, and the library that `cargo xtask setup --gpu` installs"
+                );
+                Error::new(ErrorKind::Provider, message).with_source(error)
+            })?;
         }
         if let Some(path) = profile {
             builder = builder.with_profiling(path).map_err(fail)?;
@@ -376,5 +382,54 @@ impl Executable {
             Some(Buffer::I64(tensor)) => Ok(tensor.extract_tensor_mut().1),
             _ => Err(Self::missing(name, "i64")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::engine;
+    use super::*;
+
+    /// Where CUDA cannot be had, asking for it fails: when the engine is made in a build without it, and otherwise when
+    /// a graph is compiled. It never runs on the CPU instead.
+    #[test]
+    fn cuda_without_a_gpu_is_an_error() {
+        let asked = engine().with_provider(Provider::Cuda).and_then(|engine| {
+            let mut g = Graph::new("one");
+            let x = g.input("x", DType::F32, &[1])?;
+            let y = g.relu(x)?;
+            g.output("y", y)?;
+            let store = ParameterStore::new(&engine);
+            Executable::new(&engine, &g, &store)
+        });
+        match asked {
+            Ok(_) if cfg!(feature = "cuda") => {}
+            Ok(_) => panic!("compiled without CUDA, and yet it ran"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Provider);
+                assert!(error.to_string().contains("setup --gpu"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_providers_do_not_train() {
+        let error = engine().with_provider(Provider::CoreMl).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Provider);
+        assert!(error.to_string().contains("cpu and cuda"), "{error}");
+    }
+
+    #[test]
+    fn parameters_are_checked() {
+        let mut g = Graph::new("two");
+        let w = g.parameter("w", &[2, 3]).unwrap();
+        g.output("y", w).unwrap();
+        let mut store = ParameterStore::new(&engine());
+        let missing = Executable::new(&engine(), &g, &store).unwrap_err();
+        assert!(missing.to_string().contains("\"w\""), "{missing}");
+        store.insert("w", &[3, 2], &[0.0; 6]).unwrap();
+        let turned = Executable::new(&engine(), &g, &store).unwrap_err();
+        assert_eq!(turned.kind(), ErrorKind::Graph);
+        assert!(store.insert("w", &[3, 2], &[0.0; 5]).is_err());
     }
 }

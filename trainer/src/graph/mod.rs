@@ -16,8 +16,8 @@ mod plain;
 pub(crate) mod testing;
 
 pub use emit::{ExportNames, Kernels, emit};
-pub use grad::{gradients, pull_back};
-pub use op::{Binary, ConvAttributes, Op, Taps, Unary, Window};
+pub use grad::{gradients, pull_back, recomputing_gradients};
+pub use op::{Binary, ConvAttributes, Gate, Op, SliceRange, Slope, Taps, Unary, Window};
 pub use plain::plain;
 
 use crate::{Error, ErrorKind, Result};

@@ -44,6 +44,28 @@ pub enum Binary {
     Div,
 }
 
+/// Activations `x g(x)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gate {
+    /// g the logistic function (SiLU, arXiv 1702.03118).
+    Silu,
+    /// g the normal distribution (GELU, arXiv 1606.08415).
+    Gelu,
+}
+
+/// Activations whose slope follows from their result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Slope {
+    /// 1 where y > 0, else 0.
+    Relu,
+    /// `y (1 - y)`.
+    Sigmoid,
+    /// `1 - y^2`.
+    Tanh,
+}
+
 /// Strides, padding, dilation and groups of a convolution over `[B, C, H, W]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvAttributes {
@@ -162,8 +184,10 @@ pub enum Op {
     Expand(Vec<usize>),
     /// Rows of a table: table `[N, ..]`, indices i64 `[..]`.
     Gather,
-    /// `data` with `updates` added at rows `indices`: the gradient of [`Op::Gather`].
-    ScatterAdd,
+    /// ONNX's gated recurrent unit, with the reset gate applied after the product: x `[T, B, I]`, w `[1, 3H, I]`,
+    /// r `[1, 3H, H]`, bias `[1, 6H]`, start `[1, B, H]` to y `[T, 1, B, H]`, last `[1, B, H]`. It has no gradient: a
+    /// network trains with [`Op::GruSteps`].
+    Gru,
     /// Ours: batch normalization over unmasked positions, optionally with ReLU: x `[B, C, H, W]`, scale `[C]`,
     /// bias `[C]`, mask `[B, 1, H, W]` to y, mean `[C]`, variance `[C]`.
     BatchNorm {
@@ -199,11 +223,42 @@ pub enum Op {
     DepthwiseRowsGrad(Taps),
     /// Ours: gradient of [`Op::MaxPool`]: x, y, dy to dx.
     MaxPoolGrad(Window),
-    /// Ours: `x sigmoid(x)`.
-    Silu,
-    /// Ours: gradient of [`Op::Silu`]: x, dy to dx.
-    SiluGrad,
-    /// Ours: a dropout mask (0 or `1 / keep`) from a step seed, `[1]` i64.
+    /// Ours: x times a share of it.
+    Gated(Gate),
+    /// Ours: gradient of [`Op::Gated`]: x, dy to dx.
+    GatedGrad(Gate),
+    /// Ours: gradient of an activation by its result: y, dy to dx.
+    SlopeGrad(Slope),
+    /// Ours: gradient of [`Op::Softmax`] along the last axis: y, dy to dx.
+    SoftmaxGrad,
+    /// Ours: gradient of [`Op::Gather`]: indices i64, dy to a table of as many rows, rows taken twice added up.
+    GatherGrad {
+        /// Rows of the table.
+        rows: usize,
+    },
+    /// Ours: what a convolution's kernel sees at each position: x `[B, C, H, W]` to `[B, Ho Wo, kh kw C]`.
+    Unfold {
+        /// The convolution's attributes; its groups do not count.
+        conv: ConvAttributes,
+        /// Kernel height and width.
+        kernel: [usize; 2],
+    },
+    /// Ours: the recurrence of a gated recurrent unit: gates `[B, T, 3H]` (what the inputs contribute, update, reset,
+    /// candidate), r `[H, 3H]`, bias `[3H]` to y `[B, T, H]` and what its gradient reads, `[B, T, 4H]`.
+    GruSteps,
+    /// Ours: gradient of [`Op::GruSteps`]: r, y, saved, dy to the gradients of gates `[B, T, 3H]` and of
+    /// `r^T y + bias`, `[B, T, 3H]`.
+    GruStepsGrad,
+    /// Ours: x, not before the second operand is there. What is computed from it is computed then, not earlier.
+    Later,
+    /// Ours: x with elements dropped, the others divided by `1 - rate`; the seed i64 `[1]` decides which.
+    Dropout {
+        /// Probability of zero.
+        rate: f32,
+        /// Distinguishes the dropouts of one step.
+        stream: u64,
+    },
+    /// Ours: the mask (0 or `1 / (1 - rate)`) that [`Op::Dropout`] multiplies by, from the seed.
     DropoutMask {
         /// Probability of zero.
         rate: f32,

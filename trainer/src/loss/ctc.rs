@@ -406,6 +406,86 @@ mod tests {
         }
     }
 
+    /// `torch.nn.functional.ctc_loss` (2.13.0, f64, summed) of the logits `3 sin(7 t + 3 v + 1)`: the loss, the gradient of
+    /// the middle frame, the sum of all magnitudes.
+    #[test]
+    fn equals_recorded_values() {
+        type Case<'a> = ([usize; 3], &'a [u32], f64, &'a [f64], f64);
+        let cases: [Case<'_>; 5] = [
+            (
+                [12, 5, 0],
+                &[1, 2, 3],
+                13.554_680_924,
+                &[
+                    0.001_609_05,
+                    0.109_322_34,
+                    -0.028_712_55,
+                    -0.083_665_31,
+                    0.001_446_47,
+                ],
+                9.469_077_92,
+            ),
+            (
+                [12, 5, 2],
+                &[0, 0, 4, 4],
+                22.090_866_448,
+                &[
+                    -0.297_729_92,
+                    0.434_309_39,
+                    -0.388_047_74,
+                    0.560_189_37,
+                    -0.308_721_10,
+                ],
+                13.707_889_22,
+            ),
+            (
+                [9, 4, 3],
+                &[],
+                24.606_578_831,
+                &[0.016_911_68, 0.647_543_75, 0.034_273_01, -0.698_728_44],
+                13.735_980_17,
+            ),
+            (
+                [30, 7, 4],
+                &[6, 1, 1, 2, 5, 3],
+                35.784_363_246,
+                &[
+                    0.002_306_36,
+                    -0.738_064_19,
+                    -0.000_703_26,
+                    0.348_418_40,
+                    0.000_390_30,
+                    0.386_621_90,
+                    0.001_030_49,
+                ],
+                37.306_800_53,
+            ),
+            (
+                [7, 3, 0],
+                &[1, 1, 1, 1],
+                18.517_121_211,
+                &[-0.750_316_34, 0.172_378_64, 0.577_937_70],
+                8.641_899_69,
+            ),
+        ];
+        for ([frames, vocabulary, blank], targets, expected, middle, sum) in cases {
+            let logits: Vec<f32> = (0..frames * vocabulary)
+                .map(|i| (7 * (i / vocabulary) + 3 * (i % vocabulary) + 1) as f64)
+                .map(|phase| (3.0 * phase.sin()) as f32)
+                .collect();
+            let (loss, gradient) = run(&logits, vocabulary, targets, blank);
+            let close = |found: f32, expected: f64| {
+                (f64::from(found) - expected).abs() < 1e-5 * expected.abs().max(1.0)
+            };
+            assert!(close(loss, expected), "loss {loss}, expected {expected}");
+            let found = &gradient[frames / 2 * vocabulary..][..vocabulary];
+            for (&found, &expected) in found.iter().zip(middle) {
+                assert!(close(found, expected), "{found}, expected {expected}");
+            }
+            assert!(close(gradient.iter().map(|g| g.abs()).sum(), sum));
+        }
+    }
+
     #[test]
     fn edge_cases() {
         assert_eq!(loss(&[], 3, &[], 0), 0.0);

@@ -1,4 +1,5 @@
-//! `exp` and `ln` on the narrow ranges that log-space sums need, as polynomials that vectorize.
+//! `exp` and `ln` on the narrow ranges that log-space sums need, as polynomials that vectorize, and what follows from
+//! them.
 //!
 //! Both stay within 2e-7 relative of the exact value, which is what f32 resolves; see the tests.
 
@@ -49,6 +50,21 @@ pub(crate) fn ln(s: f32) -> f32 {
     e as f32 * std::f32::consts::LN_2 + z * (p * z2 + 2.0)
 }
 
+/// `1 / (1 + exp(-x))`; the exponential is taken of `-|x|`, which never overflows.
+#[inline(always)]
+pub(crate) fn sigmoid(x: f32) -> f32 {
+    let small = exp(-x.abs());
+    let share = 1.0 / (1.0 + small);
+    if x < 0.0 { small * share } else { share }
+}
+
+/// `tanh(x) = (1 - e) / (1 + e)` with the sign of x, `e = exp(-2 |x|)`.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    let small = exp(-2.0 * x.abs());
+    ((1.0 - small) / (1.0 + small)).copysign(x)
+}
+
 /// `ln(exp a + exp b)`.
 #[inline(always)]
 pub(crate) fn add2(a: f32, b: f32) -> f32 {
@@ -78,6 +94,23 @@ mod tests {
             let s = 1.0 + step as f32 / 1000.0;
             let exact = f64::from(s).ln();
             assert!((f64::from(ln(s)) - exact).abs() < 3e-7, "ln({s})");
+        }
+    }
+
+    #[test]
+    fn sigmoid_and_tanh_are_as_good_as_f32() {
+        for step in -20_000..=20_000 {
+            let x = step as f32 / 1000.0;
+            let exact = f64::from(x);
+            let found = f64::from(sigmoid(x));
+            assert!(
+                (found - 1.0 / (1.0 + (-exact).exp())).abs() < 2e-7,
+                "sigmoid({x})"
+            );
+            assert!(
+                (f64::from(tanh(x)) - exact.tanh()).abs() < 2e-7,
+                "tanh({x})"
+            );
         }
     }
 

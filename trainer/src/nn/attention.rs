@@ -209,7 +209,7 @@ mod tests {
                 .map(|(salt, shape)| numbers(shape.iter().product(), salt))
                 .collect();
             values[1] = memory;
-            evaluate(&shapes, &values, &build, false).0
+            evaluate(&shapes, &values, &build).0
         };
         let memory = numbers(12, 40);
         let mut other = memory.clone();

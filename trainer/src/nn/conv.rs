@@ -4,12 +4,9 @@
 //! and none later. In a packed row the left context is what stands there (zeros between utterances); in a stream
 //! it is the state: the last `(k - 1) d + 1 - stride` frames of the convolution's own input.
 
-use super::{Form, Init, Net, Statistic};
+use super::{Form, Init, Net, normed};
 use crate::graph::{ConvAttributes, Value};
 use crate::{Error, ErrorKind, Result};
-
-/// Added to the variance by every batch norm.
-pub const EPSILON: f32 = 1e-3;
 
 /// A causal convolution, batch norm and perhaps ReLU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +70,11 @@ impl ConvNorm {
         }
         if net.form == Form::Train {
             let y = net.graph.conv(x, weight, None, attributes)?;
-            return self.normalize(net, y);
+            let mask = net.mask.ok_or_else(|| {
+                let message = format!("{}: a training network needs its mask", self.name);
+                Error::new(ErrorKind::Graph, message)
+            })?;
+            return normed::normalize(net, &self.name, y, mask, self.relu);
         }
         let (_, bias) = folded_names(&self.name);
         let bias = net.parameter(&bias, &[self.outputs], Init::Constant(0.0), false)?;
@@ -105,63 +106,12 @@ impl ConvNorm {
         Ok(joined)
     }
 
-    fn normalize(&self, net: &mut Net, y: Value) -> Result<Value> {
-        let parameter = |net: &mut Net, suffix: &str, start| {
-            net.parameter(
-                &format!("{}.{suffix}", self.name),
-                &[self.outputs],
-                Init::Constant(start),
-                false,
-            )
-        };
-        let scale = parameter(net, "scale", 1.0)?;
-        let bias = parameter(net, "bias", 0.0)?;
-        let mask = net.mask.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Graph,
-                format!("{}: a training network needs its mask", self.name),
-            )
-        })?;
-        let normed = net
-            .graph
-            .batch_norm(y, scale, bias, mask, EPSILON, self.relu)?;
-        for (suffix, value, start) in [
-            ("mean", normed.mean, 0.0),
-            ("variance", normed.variance, 1.0),
-        ] {
-            let output = format!("batch.{}.{suffix}", self.name);
-            net.graph.output(&output, value)?;
-            net.statistics.push(Statistic {
-                name: format!("{}.running_{suffix}", self.name),
-                channels: self.outputs,
-                output,
-                start,
-            });
-        }
-        Ok(normed.y)
-    }
-
     /// The folded weight and bias: `w' = w g`, `b' = bias - mean g`, `g = scale / sqrt(variance + epsilon)`;
     /// `get` gives the unfolded tensors by name.
     pub fn fold<'a>(
         &self,
         get: impl Fn(&str) -> Result<&'a [f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
-        let part = |suffix: &str| get(&format!("{}.{suffix}", self.name));
-        let (weight, scale, bias) = (part("weight")?, part("scale")?, part("bias")?);
-        let (mean, variance) = (part("running_mean")?, part("running_variance")?);
-        let mut folded_weight = weight.to_vec();
-        let mut folded_bias = vec![0.0; self.outputs];
-        for (channel, row) in folded_weight
-            .chunks_exact_mut(self.inputs * self.kernel)
-            .enumerate()
-        {
-            let gain = scale[channel] / (variance[channel] + EPSILON).sqrt();
-            for weight in row {
-                *weight *= gain;
-            }
-            folded_bias[channel] = bias[channel] - mean[channel] * gain;
-        }
-        Ok((folded_weight, folded_bias))
+        normed::fold(&self.name, get)
     }
 }

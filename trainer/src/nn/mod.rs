@@ -8,8 +8,10 @@
 mod attention;
 mod conv;
 mod convolution;
+mod gru;
 mod init;
 mod linear;
+mod normed;
 #[cfg(test)]
 mod testing;
 
@@ -18,6 +20,7 @@ pub use conv::{ConvNorm, folded_names};
 pub use convolution::{Convolution, separable};
 pub use init::{Init, initialize};
 pub use linear::Bias;
+pub use normed::NormedConvolution;
 
 use crate::Result;
 use crate::graph::{DType, Graph, Value};
@@ -85,6 +88,7 @@ pub struct Net {
     parameters: Vec<ParameterSpec>,
     statistics: Vec<Statistic>,
     states: Vec<State>,
+    kept: Vec<Value>,
     streams: u64,
     known: BTreeMap<String, Value>,
 }
@@ -100,6 +104,7 @@ impl Net {
             parameters: Vec::new(),
             statistics: Vec::new(),
             states: Vec::new(),
+            kept: Vec::new(),
             streams: 0,
             known: BTreeMap::new(),
         }
@@ -146,15 +151,24 @@ impl Net {
         &self.states
     }
 
+    /// Marks x as a boundary: a training step that recomputes activations keeps it
+    /// ([`crate::graph::recomputing_gradients`]).
+    pub fn keep(&mut self, x: Value) {
+        self.kept.push(x);
+    }
+
+    /// The boundaries in order.
+    pub fn kept(&self) -> &[Value] {
+        &self.kept
+    }
+
     /// x with elements dropped at `rate` in training, x itself otherwise.
     pub fn dropout(&mut self, x: Value, rate: f32) -> Result<Value> {
         let Some(seed) = self.seed.filter(|_| self.form == Form::Train && rate > 0.0) else {
             return Ok(x);
         };
         self.streams += 1;
-        let shape = self.graph.shape(x).to_vec();
-        let mask = self.graph.dropout_mask(seed, rate, self.streams, &shape)?;
-        self.graph.mul(x, mask)
+        self.graph.dropout(x, seed, rate, self.streams)
     }
 
     /// A state tensor `[1, shape..]` of a streaming graph: the input; give its successor to

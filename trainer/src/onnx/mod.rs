@@ -43,16 +43,6 @@ pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
-/// A string attribute.
-pub fn string(name: &str, value: &str) -> AttributeProto {
-    AttributeProto {
-        name: Some(name.to_owned()),
-        s: Some(value.as_bytes().to_vec()),
-        r#type: Some(attribute_type::STRING),
-        ..Default::default()
-    }
-}
-
 /// A float tensor of shape `dims`.
 pub fn tensor_f32(name: &str, dims: &[usize], values: &[f32]) -> TensorProto {
     raw_tensor(

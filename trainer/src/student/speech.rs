@@ -127,6 +127,7 @@ impl SpeechStudent {
             y = second.apply(net, y)?;
             let sum = net.graph.add(x, y)?;
             x = net.graph.relu(sum)?;
+            net.keep(x);
         }
         x = self.widen().apply(net, x)?;
         x = net.dropout(x, self.config.dropout)?;

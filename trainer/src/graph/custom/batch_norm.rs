@@ -8,79 +8,40 @@
 //! x `[B, C, H, W]`, mask `[B, 1, H, W]` of 0 and 1. One pass over a channel for each sum, where plain ONNX
 //! operators take a dozen.
 
-use super::kernel::{axes4, guarded, operand, parallel};
+use super::kernel::{Kernel, axes, misuse, operand, parallel};
 use crate::simd::{sum2, vectorized};
-use ort::operator::{
-    BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::{ComputeContext, KernelContext};
 use ort::value::TensorElementType::Float32;
 
-pub(super) struct Forward;
-pub(super) struct Backward;
+pub(super) const FORWARD: Kernel<Settings> = Kernel {
+    name: "BatchNorm",
+    inputs: &[Float32; 4],
+    outputs: 3,
+    read,
+    compute: forward,
+};
+
+pub(super) const BACKWARD: Kernel<Settings> = Kernel {
+    name: "BatchNormGrad",
+    inputs: &[Float32; 7],
+    outputs: 3,
+    read,
+    compute: backward,
+};
 
 #[derive(Clone, Copy)]
-struct Settings {
+pub(super) struct Settings {
     epsilon: f32,
     relu: bool,
 }
 
-impl Settings {
-    fn read(context: &KernelContext<'_>) -> ort::Result<Self> {
-        match (context.get::<f32>("epsilon"), context.get::<i64>("relu")) {
-            (Some(epsilon), Some(relu)) => Ok(Self {
-                epsilon,
-                relu: relu != 0,
-            }),
-            _ => Err(ort::Error::new(
-                "BatchNorm wants the attributes epsilon and relu",
-            )),
-        }
-    }
-}
-
-impl Operator for Forward {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        "BatchNorm"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [(); 4].map(|()| OperatorInput::required(Float32))
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [(); 3].map(|()| OperatorOutput::required(Float32))
-    }
-
-    fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
-        let settings = Settings::read(info)?;
-        Ok(Box::new(move |context: &ComputeContext| {
-            guarded(|| forward(context, settings))
-        }))
-    }
-}
-
-impl Operator for Backward {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        "BatchNormGrad"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [(); 7].map(|()| OperatorInput::required(Float32))
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [(); 3].map(|()| OperatorOutput::required(Float32))
-    }
-
-    fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
-        let settings = Settings::read(info)?;
-        Ok(Box::new(move |context: &ComputeContext| {
-            guarded(|| backward(context, settings))
-        }))
+fn read(info: &KernelContext<'_>) -> ort::Result<Settings> {
+    match (info.get::<f32>("epsilon"), info.get::<i64>("relu")) {
+        (Some(epsilon), Some(relu)) => Ok(Settings {
+            epsilon,
+            relu: relu != 0,
+        }),
+        _ => Err(misuse("BatchNorm wants the attributes epsilon and relu")),
     }
 }
 
@@ -93,18 +54,18 @@ fn by_channel(buffer: &mut [f32], channels: usize, area: usize) -> Vec<Vec<&mut 
     rows
 }
 
-fn forward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
+fn forward(context: &ComputeContext, &settings: &Settings) -> ort::Result<()> {
     let inputs = [0, 1, 2, 3].map(|index| operand(context, index));
     let [x, scale, bias, mask] = inputs;
     let (x, scale, bias, mask) = (x?, scale?, bias?, mask?);
     let (shape, x) = x.try_extract_tensor::<f32>()?;
-    let [_, channels, h, w] = axes4(shape)?;
+    let [_, channels, h, w] = axes(shape)?;
     let (_, scale) = scale.try_extract_tensor::<f32>()?;
     let (_, bias) = bias.try_extract_tensor::<f32>()?;
     let (_, mask) = mask.try_extract_tensor::<f32>()?;
     let area = h * w;
     let count = vectorized!(sum2::<64>(mask, mask, |m, _| m)).max(1.0);
-    let missing = || ort::Error::new("BatchNorm has three outputs");
+    let missing = || misuse("BatchNorm has three outputs");
     let mut y = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
     let mut mean = context.output(1, [channels])?.ok_or_else(missing)?;
     let mut variance = context.output(2, [channels])?.ok_or_else(missing)?;
@@ -147,13 +108,13 @@ fn forward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
     })
 }
 
-fn backward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
+fn backward(context: &ComputeContext, &settings: &Settings) -> ort::Result<()> {
     let inputs = [0, 1, 2, 3, 4, 5, 6].map(|index| operand(context, index));
     let [x, y, scale, mask, mean, variance, dy] = inputs;
     let (x, y, scale, mask) = (x?, y?, scale?, mask?);
     let (mean, variance, dy) = (mean?, variance?, dy?);
     let (shape, x) = x.try_extract_tensor::<f32>()?;
-    let [_, channels, h, w] = axes4(shape)?;
+    let [_, channels, h, w] = axes(shape)?;
     let (_, y) = y.try_extract_tensor::<f32>()?;
     let (_, scale) = scale.try_extract_tensor::<f32>()?;
     let (_, mask) = mask.try_extract_tensor::<f32>()?;
@@ -162,7 +123,7 @@ fn backward(context: &ComputeContext, settings: Settings) -> ort::Result<()> {
     let (_, dy) = dy.try_extract_tensor::<f32>()?;
     let area = h * w;
     let count = vectorized!(sum2::<64>(mask, mask, |m, _| m)).max(1.0);
-    let missing = || ort::Error::new("BatchNormGrad has three outputs");
+    let missing = || misuse("BatchNormGrad has three outputs");
     let mut dx = context.output(0, shape.to_vec())?.ok_or_else(missing)?;
     let mut dscale = context.output(1, [channels])?.ok_or_else(missing)?;
     let mut dbias = context.output(2, [channels])?.ok_or_else(missing)?;

@@ -5,39 +5,22 @@
 //! the sum, in the logits' shape, zero outside the segments. An infeasible segment has loss infinity, and counts
 //! neither in the sum nor in the gradient.
 
-use super::kernel::{axes4, guarded, operand, parallel};
+use super::kernel::{Kernel, axes, misuse, operand, parallel};
 use crate::loss::ctc::{Scratch, ctc};
-use ort::operator::{
-    BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::ComputeContext;
 use ort::value::TensorElementType::{Float32, Int32};
 
-pub(super) struct CtcLoss;
-
-impl Operator for CtcLoss {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        "CtcLoss"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [Float32, Int32, Int32, Float32].map(OperatorInput::required)
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [(); 3].map(|()| OperatorOutput::required(Float32))
-    }
-
-    fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
-        let blank: i64 = info
-            .get("blank")
-            .ok_or_else(|| ort::Error::new("CtcLoss wants the attribute blank"))?;
-        Ok(Box::new(move |context: &ComputeContext| {
-            guarded(|| compute(context, blank as usize))
-        }))
-    }
-}
+pub(super) const LOSS: Kernel<usize> = Kernel {
+    name: "CtcLoss",
+    inputs: &[Float32, Int32, Int32, Float32],
+    outputs: 3,
+    read: |info| {
+        info.get("blank")
+            .and_then(|blank: i64| usize::try_from(blank).ok())
+            .ok_or_else(|| misuse("CtcLoss wants the attribute blank"))
+    },
+    compute,
+};
 
 /// One utterance: what it says, its logits, and where its gradient goes, one slice a symbol.
 struct Segment<'a> {
@@ -75,18 +58,18 @@ fn places(segments: &[i32], rows: usize, frames: usize) -> ort::Result<Vec<Place
     segments.iter().enumerate().map(read).collect()
 }
 
-fn compute(context: &ComputeContext, blank: usize) -> ort::Result<()> {
+fn compute(context: &ComputeContext, &blank: &usize) -> ort::Result<()> {
     let inputs = [0, 1, 2, 3].map(|index| operand(context, index));
     let [logits, segments, targets, weights] = inputs;
     let (logits, segments, targets, weights) = (logits?, segments?, targets?, weights?);
     let (shape, logits) = logits.try_extract_tensor::<f32>()?;
-    let [rows, vocabulary, _, frames] = axes4(shape)?;
+    let [rows, vocabulary, _, frames] = axes(shape)?;
     let (_, segments) = segments.try_extract_tensor::<i32>()?;
     let (target_shape, targets) = targets.try_extract_tensor::<i32>()?;
     let (_, weights) = weights.try_extract_tensor::<f32>()?;
     let longest = target_shape.last().map_or(0, |&n| n as usize);
     let places = places(segments, rows, frames)?;
-    let missing = || ort::Error::new("CtcLoss has three outputs");
+    let missing = || misuse("CtcLoss has three outputs");
     let mut total = context.output(0, [0usize; 0])?.ok_or_else(missing)?;
     let mut losses = context.output(1, [weights.len()])?.ok_or_else(missing)?;
     let mut gradient = context.output(2, shape.to_vec())?.ok_or_else(missing)?;

@@ -4,72 +4,43 @@
 //! x `[B, C, H, W]`, dy `[B, C, Ho, Wo]` to dw `[C, 1, kh, kw]`. Rows are padded once; each tap is then a dot
 //! product of two rows.
 
-use super::kernel::{axes4, guarded, operand, parallel};
+use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
 use crate::simd::{LANES, sum2, vectorized};
-use ort::operator::{
-    BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
-};
+use ort::operator::ComputeContext;
 use ort::value::TensorElementType::Float32;
 
-pub(super) struct WeightGrad;
+pub(super) const WEIGHT_GRADIENT: Kernel<Geometry> = Kernel {
+    name: "DepthwiseWeightGrad",
+    inputs: &[Float32; 2],
+    outputs: 1,
+    read: |info| {
+        Ok(Geometry {
+            kernel: list(info, "kernel")?,
+            strides: list(info, "strides")?,
+            pads: list(info, "pads")?,
+            dilations: list(info, "dilations")?,
+        })
+    },
+    compute,
+};
 
-struct Geometry {
+pub(super) struct Geometry {
     kernel: [usize; 2],
     strides: [usize; 2],
     pads: [usize; 4],
     dilations: [usize; 2],
 }
 
-impl Geometry {
-    fn read(info: &KernelContext<'_>) -> ort::Result<Self> {
-        fn list<const N: usize>(info: &KernelContext<'_>, name: &str) -> ort::Result<[usize; N]> {
-            info.get::<Vec<i64>>(name)
-                .map(|values| values.into_iter().map(|v| v.max(0) as usize).collect())
-                .and_then(|values: Vec<usize>| values.try_into().ok())
-                .ok_or_else(|| ort::Error::new(format!("DepthwiseWeightGrad wants {name}")))
-        }
-        Ok(Self {
-            kernel: list(info, "kernel")?,
-            strides: list(info, "strides")?,
-            pads: list(info, "pads")?,
-            dilations: list(info, "dilations")?,
-        })
-    }
-}
-
-impl Operator for WeightGrad {
-    type Kernel<'attr> = BoxedKernel<'attr>;
-
-    fn name(&self) -> &str {
-        "DepthwiseWeightGrad"
-    }
-
-    fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        [(); 2].map(|()| OperatorInput::required(Float32))
-    }
-
-    fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        [OperatorOutput::required(Float32)]
-    }
-
-    fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
-        let geometry = Geometry::read(info)?;
-        Ok(Box::new(move |context: &ComputeContext| {
-            guarded(|| compute(context, &geometry))
-        }))
-    }
-}
-
 fn compute(context: &ComputeContext, geometry: &Geometry) -> ort::Result<()> {
     let (x, dy) = (operand(context, 0)?, operand(context, 1)?);
     let (x_shape, x) = x.try_extract_tensor::<f32>()?;
     let (dy_shape, dy) = dy.try_extract_tensor::<f32>()?;
-    let [items, channels, h, w] = axes4(x_shape)?;
-    let [_, _, ho, wo] = axes4(dy_shape)?;
+    let [items, channels, h, w] = axes(x_shape)?;
+    let [_, _, ho, wo] = axes(dy_shape)?;
     let [kh, kw] = geometry.kernel;
     let mut out = context
         .output(0, [channels, 1, kh, kw])?
-        .ok_or_else(|| ort::Error::new("DepthwiseWeightGrad has one output"))?;
+        .ok_or_else(|| misuse("DepthwiseWeightGrad has one output"))?;
     let (_, out) = out.try_extract_tensor_mut::<f32>()?;
     let jobs: Vec<_> = out.chunks_exact_mut(kh * kw).enumerate().collect();
     let [top, left, _, right] = geometry.pads;

@@ -4,18 +4,17 @@
 use ort::operator::{
     BoxedKernel, ComputeContext, KernelContext, Operator, OperatorInput, OperatorOutput,
 };
-use ort::value::TensorElementType::Float32;
-use ort::value::ValueRef;
+use ort::value::{TensorElementType, ValueRef};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// An operator whose operands and results are all f32.
-pub(super) struct Floats<S> {
+/// An operator of ours: f32 results from operands of fixed element types.
+pub(super) struct Kernel<S> {
     /// Its ONNX name.
     pub name: &'static str,
-    /// Number of operands.
-    pub inputs: usize,
+    /// Element types of the operands.
+    pub inputs: &'static [TensorElementType],
     /// Number of results.
     pub outputs: usize,
     /// Reads the attributes.
@@ -24,7 +23,7 @@ pub(super) struct Floats<S> {
     pub compute: fn(&ComputeContext, &S) -> ort::Result<()>,
 }
 
-impl<S: Send + Sync + 'static> Operator for Floats<S> {
+impl<S: Send + Sync + 'static> Operator for Kernel<S> {
     type Kernel<'attr> = BoxedKernel<'attr>;
 
     fn name(&self) -> &str {
@@ -32,11 +31,13 @@ impl<S: Send + Sync + 'static> Operator for Floats<S> {
     }
 
     fn inputs(&self) -> impl IntoIterator<Item = OperatorInput> {
-        (0..self.inputs).map(|_| OperatorInput::required(Float32))
+        self.inputs
+            .iter()
+            .map(|&element| OperatorInput::required(element))
     }
 
     fn outputs(&self) -> impl IntoIterator<Item = OperatorOutput> {
-        (0..self.outputs).map(|_| OperatorOutput::required(Float32))
+        (0..self.outputs).map(|_| OperatorOutput::required(TensorElementType::Float32))
     }
 
     fn create_kernel<'attr>(&self, info: &KernelContext<'attr>) -> ort::Result<BoxedKernel<'attr>> {
@@ -46,6 +47,17 @@ impl<S: Send + Sync + 'static> Operator for Floats<S> {
             guarded(|| compute(context, &settings))
         }))
     }
+}
+
+/// Attribute `name` as `N` numbers that are not negative.
+pub(super) fn list<const N: usize>(
+    info: &KernelContext<'_>,
+    name: &str,
+) -> ort::Result<[usize; N]> {
+    info.get::<Vec<i64>>(name)
+        .map(|values| values.into_iter().map(|v| v.max(0) as usize).collect())
+        .and_then(|values: Vec<usize>| values.try_into().ok())
+        .ok_or_else(|| misuse(&format!("expected the attribute {name} of {N} numbers")))
 }
 
 /// A mistake in how a graph uses one of our operators.
@@ -60,18 +72,15 @@ pub(super) fn operand(context: &ComputeContext, index: usize) -> ort::Result<Val
         .ok_or_else(|| ort::Error::new(format!("operand {index} is missing")))
 }
 
-/// The four axes of an operand.
-pub(super) fn axes4(shape: &[i64]) -> ort::Result<[usize; 4]> {
-    match shape {
-        &[a, b, c, d] => Ok([a as usize, b as usize, c as usize, d as usize]),
-        other => Err(ort::Error::new(format!(
-            "expected four axes, found {other:?}"
-        ))),
-    }
+/// The `N` axes of an operand.
+pub(super) fn axes<const N: usize>(shape: &[i64]) -> ort::Result<[usize; N]> {
+    <[i64; N]>::try_from(shape)
+        .map(|shape| shape.map(|length| length as usize))
+        .map_err(|_| misuse(&format!("expected {N} axes, found {shape:?}")))
 }
 
 /// Runs `body`; a panic becomes an error, since it must not cross into C.
-pub(super) fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
+fn guarded(body: impl FnOnce() -> ort::Result<()>) -> ort::Result<()> {
     catch_unwind(AssertUnwindSafe(body))
         .unwrap_or_else(|_| Err(ort::Error::new("a kernel of the trainer panicked")))
 }

@@ -6,13 +6,14 @@
 //!
 //! x `[.., D]`, scale and bias `[D]`. The sums over rows go through one partial sum a block of rows, added in order.
 
-use super::kernel::{Floats, misuse, operand, parallel};
+use super::kernel::{Kernel, misuse, operand, parallel};
 use crate::simd::{sum2, vectorized};
 use ort::operator::ComputeContext;
+use ort::value::TensorElementType::Float32;
 
-pub(super) const FORWARD: Floats<f32> = Floats {
+pub(super) const FORWARD: Kernel<f32> = Kernel {
     name: "LayerNorm",
-    inputs: 3,
+    inputs: &[Float32; 3],
     outputs: 3,
     read: |info| {
         info.get("epsilon")
@@ -21,9 +22,9 @@ pub(super) const FORWARD: Floats<f32> = Floats {
     compute: forward,
 };
 
-pub(super) const BACKWARD: Floats<()> = Floats {
+pub(super) const BACKWARD: Kernel<()> = Kernel {
     name: "LayerNormGrad",
-    inputs: 5,
+    inputs: &[Float32; 5],
     outputs: 3,
     read: |_| Ok(()),
     compute: backward,

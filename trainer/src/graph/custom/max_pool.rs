@@ -3,40 +3,33 @@
 //!
 //! x `[B, C, H, W]`, y and dy `[B, C, Ho, Wo]` to dx `[B, C, H, W]`.
 
-use super::kernel::{Floats, axes4, misuse, operand, parallel};
+use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
 use crate::graph::op::Window;
-use ort::operator::{ComputeContext, KernelContext};
+use ort::operator::ComputeContext;
+use ort::value::TensorElementType::Float32;
 
-pub(super) const BACKWARD: Floats<Window> = Floats {
+pub(super) const BACKWARD: Kernel<Window> = Kernel {
     name: "MaxPoolGrad",
-    inputs: 3,
+    inputs: &[Float32; 3],
     outputs: 1,
-    read,
+    read: |info| {
+        Ok(Window {
+            kernel: list(info, "kernel")?,
+            strides: list(info, "strides")?,
+            pads: list(info, "pads")?,
+        })
+    },
     compute,
 };
-
-fn read(info: &KernelContext<'_>) -> ort::Result<Window> {
-    let list = |name: &str| -> ort::Result<Vec<usize>> {
-        info.get::<Vec<i64>>(name)
-            .map(|values| values.into_iter().map(|v| v.max(0) as usize).collect())
-            .ok_or_else(|| misuse("MaxPoolGrad wants kernel, strides and pads"))
-    };
-    let wrong = |_| misuse("MaxPoolGrad wants kernel and strides of two numbers, pads of four");
-    Ok(Window {
-        kernel: list("kernel")?.try_into().map_err(wrong)?,
-        strides: list("strides")?.try_into().map_err(wrong)?,
-        pads: list("pads")?.try_into().map_err(wrong)?,
-    })
-}
 
 fn compute(context: &ComputeContext, window: &Window) -> ort::Result<()> {
     let inputs = [0, 1, 2].map(|index| operand(context, index));
     let [x, y, dy] = inputs;
     let (x, y, dy) = (x?, y?, dy?);
     let (shape, x) = x.try_extract_tensor::<f32>()?;
-    let [_, _, h, w] = axes4(shape)?;
+    let [_, _, h, w] = axes(shape)?;
     let (y_shape, y) = y.try_extract_tensor::<f32>()?;
-    let [_, _, ho, wo] = axes4(y_shape)?;
+    let [_, _, ho, wo] = axes(y_shape)?;
     let (_, dy) = dy.try_extract_tensor::<f32>()?;
     let mut dx = context
         .output(0, shape.to_vec())?

@@ -4,17 +4,22 @@
 //! A panic inside a kernel would abort the process, so every kernel runs behind `catch_unwind` and reports an
 //! error instead.
 
+mod activation;
 mod batch_norm;
 mod ctc;
 mod depthwise;
 mod dropout;
+mod gather;
+mod gru;
 mod kernel;
+mod later;
 mod layer_norm;
 mod max_pool;
 mod rows;
-mod silu;
+mod softmax;
+mod unfold;
 
-use super::op::Op;
+use super::op::{Gate, Op, Slope};
 use crate::Result;
 use crate::onnx::proto::AttributeProto;
 use crate::onnx::{float, int, ints};
@@ -26,18 +31,30 @@ pub const DOMAIN: &str = "acolyte";
 /// All our operators, to be registered with a session that runs a training graph.
 pub(crate) fn domain() -> Result<OperatorDomain> {
     Ok(OperatorDomain::new(DOMAIN)?
-        .add(batch_norm::Forward)?
-        .add(batch_norm::Backward)?
-        .add(ctc::CtcLoss)?
-        .add(depthwise::WeightGrad)?
-        .add(dropout::DropoutMask)?
+        .add(batch_norm::FORWARD)?
+        .add(batch_norm::BACKWARD)?
+        .add(ctc::LOSS)?
+        .add(depthwise::WEIGHT_GRADIENT)?
+        .add(dropout::APPLY)?
+        .add(dropout::MASK)?
+        .add(gather::BACKWARD)?
+        .add(gru::FORWARD)?
+        .add(gru::BACKWARD)?
+        .add(later::COPY)?
         .add(layer_norm::FORWARD)?
         .add(layer_norm::BACKWARD)?
         .add(max_pool::BACKWARD)?
         .add(rows::FORWARD)?
         .add(rows::BACKWARD)?
-        .add(silu::FORWARD)?
-        .add(silu::BACKWARD)?)
+        .add(activation::SILU)?
+        .add(activation::SILU_GRAD)?
+        .add(activation::GELU)?
+        .add(activation::GELU_GRAD)?
+        .add(activation::RELU_GRAD)?
+        .add(activation::SIGMOID_GRAD)?
+        .add(activation::TANH_GRAD)?
+        .add(softmax::BACKWARD)?
+        .add(unfold::UNFOLD)?)
 }
 
 /// Whether a kernel of ours replaces an operator that ONNX has too.
@@ -52,14 +69,26 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::BatchNormGrad { .. } => "BatchNormGrad",
         Op::CtcLoss { .. } => "CtcLoss",
         Op::DepthwiseWeightGrad { .. } => "DepthwiseWeightGrad",
+        Op::Dropout { .. } => "Dropout",
         Op::DropoutMask { .. } => "DropoutMask",
+        Op::GatherGrad { .. } => "GatherGrad",
+        Op::GruSteps => "GruSteps",
+        Op::GruStepsGrad => "GruStepsGrad",
+        Op::Later => "Later",
         Op::LayerNorm { .. } => "LayerNorm",
         Op::LayerNormGrad => "LayerNormGrad",
         Op::DepthwiseRows(_) => "DepthwiseRows",
         Op::DepthwiseRowsGrad(_) => "DepthwiseRowsGrad",
         Op::MaxPoolGrad(_) => "MaxPoolGrad",
-        Op::Silu => "Silu",
-        Op::SiluGrad => "SiluGrad",
+        Op::Gated(Gate::Silu) => "Silu",
+        Op::Gated(Gate::Gelu) => "Gelu",
+        Op::GatedGrad(Gate::Silu) => "SiluGrad",
+        Op::GatedGrad(Gate::Gelu) => "GeluGrad",
+        Op::SlopeGrad(Slope::Relu) => "ReluGrad",
+        Op::SlopeGrad(Slope::Sigmoid) => "SigmoidGrad",
+        Op::SlopeGrad(Slope::Tanh) => "TanhGrad",
+        Op::SoftmaxGrad => "SoftmaxGrad",
+        Op::Unfold { .. } => "Unfold",
         _ => "Unknown",
     }
 }
@@ -87,6 +116,16 @@ pub(crate) fn attributes(op: &Op) -> Vec<AttributeProto> {
             ints("pads", &list(&conv.pads)),
             ints("dilations", &list(&conv.dilations)),
         ],
+        Op::Unfold { conv, kernel } => vec![
+            ints("kernel", &list(kernel)),
+            ints("strides", &list(&conv.strides)),
+            ints("pads", &list(&conv.pads)),
+            ints("dilations", &list(&conv.dilations)),
+        ],
+        Op::GatherGrad { rows } => vec![int("rows", *rows as i64)],
+        Op::Dropout { rate, stream } => {
+            vec![float("rate", *rate), int("stream", *stream as i64)]
+        }
         Op::DropoutMask {
             rate,
             stream,

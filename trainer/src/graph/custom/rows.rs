@@ -6,22 +6,23 @@
 //! `dx[t] = sum_k w[k] dy[t - k d + left]` is the same convolution with the taps reversed, and
 //! `dw[k] = sum_t dy[t] x[t + k d - left]`.
 
-use super::kernel::{Floats, misuse, operand, parallel};
+use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
 use crate::graph::op::Taps;
 use crate::simd::{LANES, lanes, vectorized};
 use ort::operator::{ComputeContext, KernelContext};
+use ort::value::TensorElementType::Float32;
 
-pub(super) const FORWARD: Floats<Taps> = Floats {
+pub(super) const FORWARD: Kernel<Taps> = Kernel {
     name: "DepthwiseRows",
-    inputs: 3,
+    inputs: &[Float32; 3],
     outputs: 1,
     read,
     compute: forward,
 };
 
-pub(super) const BACKWARD: Floats<Taps> = Floats {
+pub(super) const BACKWARD: Kernel<Taps> = Kernel {
     name: "DepthwiseRowsGrad",
-    inputs: 3,
+    inputs: &[Float32; 3],
     outputs: 3,
     read,
     compute: backward,
@@ -40,25 +41,12 @@ type Vector = [f32; LANES];
 type Tile = [f32; TILE * LANES];
 
 fn read(info: &KernelContext<'_>) -> ort::Result<Taps> {
-    let taps: Option<Vec<i64>> = info.get("taps");
-    match taps.as_deref() {
-        Some(&[left, right, dilation]) => Ok(Taps {
-            left: left as usize,
-            right: right as usize,
-            dilation: dilation as usize,
-        }),
-        _ => Err(misuse("DepthwiseRows wants the attribute taps")),
-    }
-}
-
-/// The three axes of an operand.
-fn axes3(shape: &[i64]) -> ort::Result<[usize; 3]> {
-    match shape {
-        &[a, b, c] => Ok([a as usize, b as usize, c as usize]),
-        other => Err(ort::Error::new(format!(
-            "expected three axes, found {other:?}"
-        ))),
-    }
+    let [left, right, dilation] = list(info, "taps")?;
+    Ok(Taps {
+        left,
+        right,
+        dilation,
+    })
 }
 
 /// Channels `first..` of rows `from..from + into.len()` of `x [T, C]`; zero where there is no such row or channel.
@@ -189,7 +177,7 @@ fn forward(context: &ComputeContext, place: &Taps) -> ort::Result<()> {
     let [x, w, bias] = inputs;
     let (x, w, bias) = (x?, w?, bias?);
     let (shape, x) = x.try_extract_tensor::<f32>()?;
-    let [items, length, channels] = axes3(shape)?;
+    let [items, length, channels] = axes(shape)?;
     let (_, w) = w.try_extract_tensor::<f32>()?;
     let (_, bias) = bias.try_extract_tensor::<f32>()?;
     let kernel = w.len() / channels.max(1);
@@ -218,10 +206,10 @@ fn backward(context: &ComputeContext, place: &Taps) -> ort::Result<()> {
     let [x, w, dy] = inputs;
     let (x, w, dy) = (x?, w?, dy?);
     let (shape, x) = x.try_extract_tensor::<f32>()?;
-    let [_, length, channels] = axes3(shape)?;
+    let [_, length, channels] = axes(shape)?;
     let (w_shape, w) = w.try_extract_tensor::<f32>()?;
     let (dy_shape, dy) = dy.try_extract_tensor::<f32>()?;
-    let [_, rows, _] = axes3(dy_shape)?;
+    let [_, rows, _] = axes(dy_shape)?;
     let kernel = w.len() / channels.max(1);
     let missing = || misuse("DepthwiseRowsGrad has three outputs");
     let mut dx = context.output(0, shape.to_vec())?.ok_or_else(missing)?;

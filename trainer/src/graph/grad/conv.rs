@@ -4,12 +4,11 @@
 //! With `y[o, p] = sum_{i, k} w[o, i, k] x[i, p s + k d - pad]`:
 //! - `dx`: stride 1 is a convolution of dy with the kernel flipped and its channel axes exchanged, padded by
 //!   `d (k - 1) - pad`; other strides are a transposed convolution.
-//! - `dw`: the k slices of the padded input that the taps saw, stacked on the channel axis, times dy: one product,
-//!   with channels outermost. For one row (B = 1, the packed layout) they are so already.
+//! - `dw`: dy times what the kernel saw at each position ([`crate::graph::Op::Unfold`]), one product an item.
 
 use super::Site;
 use crate::Result;
-use crate::graph::op::{ConvAttributes, SliceRange};
+use crate::graph::op::ConvAttributes;
 use crate::graph::{Graph, Value};
 
 pub(super) fn conv(
@@ -87,57 +86,42 @@ fn weight_gradient(
     if per_group == 1 && co == ci && a.group == ci {
         return Ok(g.depthwise_weight_grad(x, dy, &kernel, a.clone()));
     }
-    let [_, _, ho, wo] = shape4(g, dy)?;
-    let before = [0, 0, a.pads[0], a.pads[1]];
-    let after = [0, 0, a.pads[2], a.pads[3]];
-    let padded = g.pad(x, &before, &after)?;
-    if kh * kw == 1 && a.group == 1 && a.strides == [1, 1] {
-        return pointwise_weight_gradient(g, padded, dy, kernel);
+    if kh * kw == 1 && a.group == 1 && a.strides == [1, 1] && a.pads == [0; 4] {
+        return pointwise_weight_gradient(g, x, dy, kernel);
     }
-    let padded = channels_outermost(g, padded)?;
-    let dy = channels_outermost(g, dy)?;
-    let positions = b * ho * wo;
+    let [_, _, ho, wo] = shape4(g, dy)?;
     let outputs = co / a.group;
     let mut parts = Vec::with_capacity(a.group);
     for group in 0..a.group {
-        let x_group = g.narrow(padded, 0, group * per_group, per_group)?;
-        let dy_group = g.narrow(dy, 0, group * outputs, outputs)?;
-        let dy_group = g.reshape(dy_group, &[outputs, positions])?;
-        let mut taps = Vec::with_capacity(kh * kw);
-        for row in 0..kh {
-            for column in 0..kw {
-                let range = |start: usize, length: usize, step: usize| SliceRange {
-                    start,
-                    length,
-                    step: step as isize,
-                };
-                let ranges = [
-                    SliceRange::all(per_group),
-                    SliceRange::all(b),
-                    range(row * a.dilations[0], ho, a.strides[0]),
-                    range(column * a.dilations[1], wo, a.strides[1]),
-                ];
-                let whole = g.shape(x_group) == [per_group, b, ho, wo];
-                taps.push(if whole {
-                    x_group
-                } else {
-                    g.slice(x_group, &ranges)?
-                });
-            }
-        }
-        // [outputs, taps * inputs], taps outermost.
-        let unfolded = g.concat(&taps, 0)?;
-        let unfolded = g.reshape(unfolded, &[kh * kw * per_group, positions])?;
-        let product = g.gemm(dy_group, unfolded, false, true)?;
-        let split = g.reshape(product, &[outputs, kh * kw, per_group])?;
-        let ordered = if kh * kw == 1 {
-            split
-        } else {
-            g.transpose(split, &[0, 2, 1])?
-        };
+        let x = g.narrow(x, 1, group * per_group, per_group)?;
+        let dy = g.narrow(dy, 1, group * outputs, outputs)?;
+        let unfolded = g.unfold(x, a.clone(), [kh, kw])?;
+        let product = summed_products(g, dy, unfolded, [b, outputs, ho * wo])?;
+        let split = g.reshape(product, &[outputs, kh, kw, per_group])?;
+        let ordered = g.transpose(split, &[0, 3, 1, 2])?;
         parts.push(g.reshape(ordered, &[outputs, per_group, kh, kw])?);
     }
     g.concat(&parts, 0)
+}
+
+/// `sum_b dy[b] [Co, P] unfolded[b] [P, K]`, `[Co, K]`: one product an item, which transposes nothing; or one product
+/// over all, where the products would take more memory than what they are made of.
+fn summed_products(
+    g: &mut Graph,
+    dy: Value,
+    unfolded: Value,
+    [items, outputs, positions]: [usize; 3],
+) -> Result<Value> {
+    let taps = g.shape(unfolded).last().copied().unwrap_or(0);
+    if items > 1 && outputs <= positions {
+        let dy = g.reshape(dy, &[items, outputs, positions])?;
+        let products = g.matmul(dy, unfolded)?;
+        return g.reduce_sum(products, &[0], false);
+    }
+    let dy = channels_outermost(g, dy)?;
+    let dy = g.reshape(dy, &[outputs, items * positions])?;
+    let unfolded = g.reshape(unfolded, &[items * positions, taps])?;
+    g.gemm(dy, unfolded, false, false)
 }
 
 /// `[B, C, H, W]` to `[C, B, H, W]`: without a copy for one item.

@@ -1,7 +1,7 @@
 //! Gradient rules of element-wise operators.
 
 use super::{Site, unbroadcast};
-use crate::graph::op::{Binary, Unary};
+use crate::graph::op::{Binary, Gate, Op, Slope, Unary};
 use crate::graph::{Graph, Value};
 use crate::{Error, ErrorKind, Result};
 
@@ -11,23 +11,9 @@ pub(super) fn unary(g: &mut Graph, function: Unary, site: &Site<'_>) -> Result<V
         Unary::Identity => dy,
         Unary::Neg => g.unary(Unary::Neg, dy)?,
         // y > 0 exactly where x > 0, and y is kept anyway by what follows.
-        Unary::Relu => {
-            let sign = g.unary(Unary::Sign, y)?;
-            g.mul(dy, sign)?
-        }
-        // y (1 - y) = y - y^2
-        Unary::Sigmoid => {
-            let square = g.mul(y, y)?;
-            let slope = g.sub(y, square)?;
-            g.mul(dy, slope)?
-        }
-        // 1 - y^2
-        Unary::Tanh => {
-            let square = g.mul(y, y)?;
-            let one = g.scalar(1.0)?;
-            let slope = g.sub(one, square)?;
-            g.mul(dy, slope)?
-        }
+        Unary::Relu => by_result(g, Slope::Relu, y, dy),
+        Unary::Sigmoid => by_result(g, Slope::Sigmoid, y, dy),
+        Unary::Tanh => by_result(g, Slope::Tanh, y, dy),
         Unary::Exp => g.mul(dy, y)?,
         Unary::Log => g.div(dy, x)?,
         // 1 / (2 y)
@@ -61,6 +47,17 @@ pub(super) fn unary(g: &mut Graph, function: Unary, site: &Site<'_>) -> Result<V
         }
     };
     Ok(vec![Some(dx)])
+}
+
+fn by_result(g: &mut Graph, slope: Slope, y: Value, dy: Value) -> Value {
+    let shape = g.shape(y).to_vec();
+    g.node1(Op::SlopeGrad(slope), &[y, dy], shape)
+}
+
+pub(super) fn gated(g: &mut Graph, gate: Gate, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
+    let (x, dy) = (site.inputs[0], site.dy()?);
+    let shape = g.shape(x).to_vec();
+    Ok(vec![Some(g.node1(Op::GatedGrad(gate), &[x, dy], shape))])
 }
 
 pub(super) fn binary(

@@ -45,10 +45,15 @@ pub(super) fn depthwise_rows(
     Ok(out.into_iter().map(Some).collect())
 }
 
-pub(super) fn silu(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
-    let (x, dy) = (site.inputs[0], site.dy()?);
-    let shape = g.shape(x).to_vec();
-    Ok(vec![Some(g.node1(Op::SiluGrad, &[x, dy], shape))])
+/// The same elements fall.
+pub(super) fn dropout(
+    g: &mut Graph,
+    rate: f32,
+    stream: u64,
+    site: &Site<'_>,
+) -> Result<Vec<Option<Value>>> {
+    let (seed, dy) = (site.inputs[1], site.dy()?);
+    Ok(vec![Some(g.dropout(dy, seed, rate, stream)?), None])
 }
 
 /// The forward node computes the gradient with the loss: what remains is a scale.

@@ -68,10 +68,24 @@ pub(super) fn gemm(
 /// `dx = y (dy - sum(dy y))`.
 pub(super) fn softmax(g: &mut Graph, axis: usize, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
     let (y, dy) = (site.outputs[0], site.dy()?);
+    let shape = g.shape(y).to_vec();
+    if axis + 1 == shape.len() {
+        return Ok(vec![Some(g.node1(Op::SoftmaxGrad, &[y, dy], shape))]);
+    }
+    Ok(vec![Some(softmax_gradient(g, axis, y, dy)?)])
+}
+
+/// [`softmax`] in plain operators.
+pub(in crate::graph) fn softmax_gradient(
+    g: &mut Graph,
+    axis: usize,
+    y: Value,
+    dy: Value,
+) -> Result<Value> {
     let product = g.mul(dy, y)?;
     let sum = g.reduce_sum(product, &[axis], true)?;
     let difference = g.sub(dy, sum)?;
-    Ok(vec![Some(g.mul(y, difference)?)])
+    g.mul(y, difference)
 }
 
 /// `dx = dy - exp(y) sum(dy)`.

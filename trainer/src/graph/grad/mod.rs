@@ -2,23 +2,28 @@
 //!
 //! For `L = f(..)` and a node `y = op(x..)`, the rule of `op` turns `dL/dy` into `dL/dx`. Nodes are visited in
 //! reverse order of construction, which is a topological order; contributions of several uses add up. Only
-//! nodes on a path from a wanted value to the loss are visited.
+//! nodes on a path from a wanted value to the loss are visited. What the rules read of the forward pass is kept, or
+//! computed again ([`recomputing_gradients`]).
 
 mod conv;
 mod elementwise;
 mod fused;
 mod matrix;
 mod pool;
+mod recompute;
+mod recurrent;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 pub(super) use conv::input_gradient as conv_input_gradient;
+pub(super) use matrix::softmax_gradient;
 pub(super) use shape::slice_gradient;
 
 use super::op::Op;
 use super::{Graph, Literal, Origin, Value};
 use crate::{Error, ErrorKind, Result};
+use recompute::Recompute;
 
 /// What a rule sees of the node it differentiates.
 struct Site<'a> {
@@ -52,7 +57,27 @@ pub fn gradients(g: &mut Graph, loss: Value, wrt: &[Value]) -> Result<Vec<Value>
         return Err(g.mismatch("gradients", "a scalar loss", &[loss]));
     }
     let one = g.scalar(1.0)?;
-    pull_back(g, loss, one, wrt)
+    differentiate(g, loss, one, wrt, Recompute::default())
+}
+
+/// As [`gradients`], keeping of the forward pass only `kept` and what follows the last of them: what lies between is
+/// computed again (arXiv 1604.06174). For inputs whose activations do not fit in memory; a step takes about a third
+/// longer. Values should be kept at the narrowest places, such as the sums of residual blocks.
+///
+/// # Errors
+/// As [`gradients`], and where a value to keep is not computed by a node.
+pub fn recomputing_gradients(
+    g: &mut Graph,
+    loss: Value,
+    wrt: &[Value],
+    kept: &[Value],
+) -> Result<Vec<Value>> {
+    if !g.shape(loss).is_empty() {
+        return Err(g.mismatch("gradients", "a scalar loss", &[loss]));
+    }
+    let recompute = Recompute::new(g, kept)?;
+    let one = g.scalar(1.0)?;
+    differentiate(g, loss, one, wrt, recompute)
 }
 
 /// Gradients of `sum(y dy)` with respect to each of `wrt`, in their shapes, `dy` being held fixed: what [`gradients`]
@@ -69,6 +94,16 @@ pub fn pull_back(g: &mut Graph, y: Value, dy: Value, wrt: &[Value]) -> Result<Ve
             &[y, dy],
         ));
     }
+    differentiate(g, y, dy, wrt, Recompute::default())
+}
+
+fn differentiate(
+    g: &mut Graph,
+    y: Value,
+    dy: Value,
+    wrt: &[Value],
+    mut recompute: Recompute,
+) -> Result<Vec<Value>> {
     let forward_nodes = g.nodes.len();
     let mut active = vec![false; g.values.len()];
     for value in wrt {
@@ -91,9 +126,12 @@ pub fn pull_back(g: &mut Graph, y: Value, dy: Value, wrt: &[Value]) -> Result<Ve
         if upstream.iter().all(Option::is_none) || !wanted.contains(&true) {
             continue;
         }
+        if let Some(trigger) = upstream.iter().copied().flatten().next() {
+            recompute.enter(g, index, trigger)?;
+        }
         let site = Site {
-            inputs: &node.inputs,
-            outputs: &node.outputs,
+            inputs: &recompute.read(&node.inputs),
+            outputs: &recompute.read(&node.outputs),
             upstream: &upstream,
             wanted: &wanted,
         };
@@ -157,17 +195,25 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         Op::BatchNorm { epsilon, relu } => fused::batch_norm(g, *epsilon, *relu, site),
         Op::CtcLoss { .. } => fused::ctc_loss(g, site),
         Op::DepthwiseRows(taps) => fused::depthwise_rows(g, *taps, site),
-        Op::Silu => fused::silu(g, site),
+        Op::Gated(gate) => elementwise::gated(g, *gate, site),
+        Op::Dropout { rate, stream } => fused::dropout(g, *rate, *stream, site),
+        Op::GruSteps => recurrent::gru_steps(g, site),
         Op::Greater
         | Op::Equal
         | Op::MaxPoolGrad(_)
         | Op::ConvTranspose { .. }
-        | Op::ScatterAdd
+        | Op::GatherGrad { .. }
+        | Op::Gru
+        | Op::GruStepsGrad
+        | Op::Later
+        | Op::Unfold { .. }
         | Op::BatchNormGrad { .. }
         | Op::DepthwiseWeightGrad { .. }
         | Op::DepthwiseRowsGrad(_)
         | Op::LayerNormGrad
-        | Op::SiluGrad
+        | Op::GatedGrad(_)
+        | Op::SlopeGrad(_)
+        | Op::SoftmaxGrad
         | Op::DropoutMask { .. } => Err(Error::new(
             ErrorKind::Graph,
             format!("{op:?} has no gradient: it stands in backward graphs only"),

@@ -144,7 +144,6 @@ pub(super) fn gather(g: &mut Graph, site: &Site<'_>) -> Result<Vec<Option<Value>
         ));
     }
     let (table, indices, dy) = (site.inputs[0], site.inputs[1], site.dy()?);
-    let shape = g.shape(table).to_vec();
-    let zeros = g.constant(&shape, vec![0.0; shape.iter().product()])?;
-    Ok(vec![Some(g.scatter_add(zeros, indices, dy)?), None])
+    let rows = g.shape(table)[0];
+    Ok(vec![Some(g.gather_gradient(rows, indices, dy)?), None])
 }

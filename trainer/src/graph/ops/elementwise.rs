@@ -1,7 +1,7 @@
 //! Element-wise operators with ONNX broadcasting.
 
 use crate::Result;
-use crate::graph::op::{Binary, Op, Unary};
+use crate::graph::op::{Binary, Gate, Op, Unary};
 use crate::graph::ops::broadcast;
 use crate::graph::{DType, Graph, Value};
 
@@ -61,21 +61,20 @@ impl Graph {
 
     /// `x sigmoid(x)` (SiLU).
     pub fn silu(&mut self, x: Value) -> Result<Value> {
-        if self.dtype(x) != DType::F32 {
-            return Err(self.mismatch("Silu", "an f32 operand", &[x]));
-        }
-        let shape = self.shape(x).to_vec();
-        Ok(self.node1(Op::Silu, &[x], shape))
+        self.gated(Gate::Silu, x)
     }
 
     /// `x/2 (1 + erf(x / sqrt 2))` (GELU, exact form).
     pub fn gelu(&mut self, x: Value) -> Result<Value> {
-        let scaled = self.scale(x, std::f32::consts::FRAC_1_SQRT_2)?;
-        let erf = self.unary(Unary::Erf, scaled)?;
-        let one = self.scalar(1.0)?;
-        let gate = self.add(erf, one)?;
-        let half = self.scale(x, 0.5)?;
-        self.mul(half, gate)
+        self.gated(Gate::Gelu, x)
+    }
+
+    fn gated(&mut self, gate: Gate, x: Value) -> Result<Value> {
+        if self.dtype(x) != DType::F32 {
+            return Err(self.mismatch(&format!("{gate:?}"), "an f32 operand", &[x]));
+        }
+        let shape = self.shape(x).to_vec();
+        Ok(self.node1(Op::Gated(gate), &[x], shape))
     }
 
     /// The gated linear unit: the first half of `axis` times the sigmoid of the second (arXiv 1612.08083); the axis'

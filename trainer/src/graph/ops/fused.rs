@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::graph::op::{ConvAttributes, Op, Taps};
+use crate::graph::ops::conv_length;
 use crate::graph::{DType, Graph, Value};
 
 /// The batch-normalized activations with the statistics they were normalized by.
@@ -130,23 +131,51 @@ impl Graph {
         ))
     }
 
-    /// A mask of 0 and `1 / (1 - rate)` drawn from the counter-based stream (`seed`, `stream`); seed i64 `[1]`.
-    pub fn dropout_mask(
-        &mut self,
-        seed: Value,
-        rate: f32,
-        stream: u64,
-        shape: &[usize],
-    ) -> Result<Value> {
-        if self.dtype(seed) != DType::I64 || !(0.0..1.0).contains(&rate) {
-            return Err(self.mismatch("DropoutMask", "an i64 seed and a rate in [0, 1)", &[seed]));
+    /// x with elements dropped at `rate` and the others divided by `1 - rate`, drawn from the counter-based stream
+    /// (`seed`, `stream`); seed i64 `[1]`. Its gradient draws the same again: no mask is kept.
+    pub fn dropout(&mut self, x: Value, seed: Value, rate: f32, stream: u64) -> Result<Value> {
+        let fits = self.dtype(seed) == DType::I64 && self.shape(seed) == [1] && self.floats(&[x]);
+        if !fits || !(0.0..1.0).contains(&rate) {
+            return Err(self.mismatch(
+                "Dropout",
+                "an f32 operand, an i64 seed [1] and a rate in [0, 1)",
+                &[x, seed],
+            ));
         }
-        let op = Op::DropoutMask {
-            rate,
-            stream,
-            shape: shape.to_vec(),
-        };
-        Ok(self.node1(op, &[seed], shape.to_vec()))
+        let shape = self.shape(x).to_vec();
+        Ok(self.node1(Op::Dropout { rate, stream }, &[x, seed], shape))
+    }
+
+    /// x, held back until `trigger` is computed: what is computed from it cannot be computed earlier, and is not the
+    /// same as what was computed from x before.
+    pub(crate) fn later(&mut self, x: Value, trigger: Value) -> Result<Value> {
+        if !self.floats(&[x, trigger]) {
+            return Err(self.mismatch("Later", "f32 operands", &[x, trigger]));
+        }
+        let shape = self.shape(x).to_vec();
+        Ok(self.node1(Op::Later, &[x, trigger], shape))
+    }
+
+    /// What the kernel `[kh, kw]` of a convolution sees at each output position: x `[B, C, H, W]` to
+    /// `[B, Ho Wo, kh kw C]`, zeros where it sees padding.
+    pub(crate) fn unfold(
+        &mut self,
+        x: Value,
+        conv: ConvAttributes,
+        kernel: [usize; 2],
+    ) -> Result<Value> {
+        if let &[items, channels, h, w] = self.shape(x) {
+            let length = |axis: usize, input| {
+                let padding = conv.pads[axis] + conv.pads[axis + 2];
+                let (dilation, stride) = (conv.dilations[axis], conv.strides[axis]);
+                conv_length(input, padding, kernel[axis], dilation, stride)
+            };
+            if let (Some(ho), Some(wo)) = (length(0, h), length(1, w)) {
+                let shape = vec![items, ho * wo, kernel[0] * kernel[1] * channels];
+                return Ok(self.node1(Op::Unfold { conv, kernel }, &[x], shape));
+            }
+        }
+        Err(self.mismatch("Unfold", "x [B, C, H, W] no smaller than the kernel", &[x]))
     }
 
     /// Gradient with respect to a depthwise kernel `[C, 1, kh, kw]`: x `[B, C, H, W]`, dy `[B, C, Ho, Wo]`.

@@ -5,8 +5,11 @@ mod elementwise;
 mod fused;
 mod matrix;
 mod pool;
+mod recurrent;
 mod reduce;
 mod shape;
+
+pub(crate) use conv::conv_length;
 
 /// The NumPy broadcast of two shapes, or `None` where they do not fit.
 pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::graph::op::{Op, Window};
-use crate::graph::ops::conv::conv_length;
+use crate::graph::ops::conv_length;
 use crate::graph::{Graph, Value};
 
 impl Window {

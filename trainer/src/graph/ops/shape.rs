@@ -165,18 +165,23 @@ impl Graph {
         Ok(self.node1(Op::Gather, &[table, indices], shape))
     }
 
-    /// `data [N, D..]` with `updates [I.., D..]` added at rows `indices [I..]`.
-    pub fn scatter_add(&mut self, data: Value, indices: Value, updates: Value) -> Result<Value> {
-        let mut expected = self.shape(indices).to_vec();
-        expected.extend(self.shape(data).iter().skip(1));
-        if self.dtype(indices) != DType::I64 || self.shape(updates) != expected {
+    /// The gradient of a table `[rows, D..]` whose rows were gathered: indices i64 `[I..]`, dy `[I.., D..]`.
+    pub(crate) fn gather_gradient(
+        &mut self,
+        rows: usize,
+        indices: Value,
+        dy: Value,
+    ) -> Result<Value> {
+        let taken = self.shape(indices).len();
+        if self.dtype(indices) != DType::I64 || !self.shape(dy).starts_with(self.shape(indices)) {
             return Err(self.mismatch(
-                "ScatterAdd",
-                "data [N, D..], i64 indices [I..], updates [I.., D..]",
-                &[data, indices, updates],
+                "GatherGrad",
+                "i64 indices [I..] and dy [I.., D..]",
+                &[indices, dy],
             ));
         }
-        let shape = self.shape(data).to_vec();
-        Ok(self.node1(Op::ScatterAdd, &[data, indices, updates], shape))
+        let mut shape = vec![rows];
+        shape.extend(&self.shape(dy)[taken..]);
+        Ok(self.node1(Op::GatherGrad { rows }, &[indices, dy], shape))
     }
 }
