@@ -337,11 +337,29 @@ fn a_checkpoint_of_another_recipe_is_refused() {
     let data = toy_data(24);
     let folder = data.path().join("run");
     train(data.path(), &folder, &["train.epochs=1"], None).unwrap();
-    let error = train(data.path(), &folder, &["train.epochs=2"], None)
+    let error = train(data.path(), &folder, &["train.clip_norm=2.0"], None)
         .err()
         .unwrap();
     assert_eq!(error.kind(), ErrorKind::Checkpoint);
     assert!(error.to_string().contains("another recipe"), "{error}");
+}
+
+#[test]
+fn a_run_can_be_given_more_epochs() {
+    let data = toy_data(24);
+    let folder = data.path().join("run");
+    let first = train(data.path(), &folder, &["train.epochs=1"], None).unwrap();
+    let second = train(data.path(), &folder, &["train.epochs=3"], None).unwrap();
+    let epochs = |records: &Records| records.epochs.iter().map(|e| e.epoch).collect::<Vec<_>>();
+    assert_eq!((epochs(&first), epochs(&second)), (vec![0], vec![1, 2]));
+    assert!(
+        second
+            .notes
+            .iter()
+            .any(|note| note.contains("now after 3 epochs"))
+    );
+    let kept = Recipe::load(folder.join("recipe.toml"), &[] as &[&str]).unwrap();
+    assert_eq!(kept.train.epochs, 3);
 }
 
 #[test]

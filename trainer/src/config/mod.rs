@@ -23,8 +23,10 @@ pub use train::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::train::checkpoint::hex;
 use acolyte::spec::Task;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// The largest recipe file read, in bytes.
@@ -118,6 +120,27 @@ impl Recipe {
         };
         recipe.validate()?;
         Ok(recipe)
+    }
+
+    /// A hash of all that a run must not change under way: everything but its [`end`](Self::end), so that a run can be
+    /// given more epochs or a nearer end.
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
+    pub fn identity(&self) -> Result<String> {
+        let mut recipe = self.clone();
+        let usual = TrainConfig::default();
+        (recipe.train.epochs, recipe.train.max_minutes) = (usual.epochs, usual.max_minutes);
+        Ok(hex(&Sha256::digest(recipe.to_toml()?.as_bytes())))
+    }
+
+    /// Where a run of the recipe ends, in words.
+    pub fn end(&self) -> String {
+        let epochs = format!("{} epochs", self.train.epochs);
+        match self.train.max_minutes {
+            None => epochs,
+            Some(minutes) => format!("{epochs}, {minutes} minutes"),
+        }
     }
 
     /// Writes the recipe, with all defaults spelled out, as TOML.

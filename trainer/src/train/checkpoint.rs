@@ -43,8 +43,11 @@ pub struct Position {
     /// Whether the run has come to its end.
     #[serde(default)]
     pub finished: bool,
-    /// SHA-256 of the recipe, so that a run is not resumed under another.
+    /// [`Recipe::identity`](crate::config::Recipe::identity), so that a run is not resumed under another recipe.
     pub recipe: String,
+    /// Where the run was to end, in words.
+    #[serde(default)]
+    pub end: String,
 }
 
 /// Sums over an epoch's batches.

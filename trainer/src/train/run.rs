@@ -6,7 +6,7 @@
 //! machine, library and thread count, and no time limit, which would depend on the clock).
 
 use super::averaging::{Kept, choose, mean, prune, save as save_epoch};
-use super::checkpoint::{Checkpoint, EpochSums, Position, hex, write_atomically};
+use super::checkpoint::{Checkpoint, EpochSums, Position, write_atomically};
 use super::evaluate::{Development, Score, evaluate};
 use super::feed::{plan, with_rows};
 use super::learner::{Learned, Learner, Tensors};
@@ -23,7 +23,6 @@ use crate::optim::learning_rate;
 use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -171,7 +170,6 @@ pub fn train(
 impl<'a> Run<'a> {
     fn begin(engine: &Engine, setup: &'a Setup<'a>, observer: &mut dyn Observer) -> Result<Self> {
         let recipe = setup.recipe;
-        let text = recipe.to_toml()?;
         let path = checkpoint_path(setup.folder);
         let checkpoint = if setup.resume && path.exists() {
             Some(Checkpoint::load(&path)?)
@@ -179,7 +177,8 @@ impl<'a> Run<'a> {
             None
         };
         let mut position = Position {
-            recipe: hex(&Sha256::digest(text.as_bytes())),
+            recipe: recipe.identity()?,
+            end: recipe.end(),
             ..Position::default()
         };
         let packer = packer(recipe, &setup.student);
@@ -207,12 +206,27 @@ impl<'a> Run<'a> {
                 )
                 .with_path(&path));
             }
-            position = checkpoint.position;
+            let end = std::mem::replace(&mut position, checkpoint.position).end;
+            if position.end != end {
+                observer.note(&format!(
+                    "this run was to end after {}, now after {end}: the learning rate follows the new end",
+                    position.end
+                ));
+                position.finished = false;
+                position.end = end;
+                write_atomically(
+                    &setup.folder.join("recipe.toml"),
+                    recipe.to_toml()?.as_bytes(),
+                )?;
+            }
             learner
                 .restore(checkpoint.tensors, position.updates)
                 .map_err(|error| error.with_path(&path))?;
         } else {
-            write_atomically(&setup.folder.join("recipe.toml"), text.as_bytes())?;
+            write_atomically(
+                &setup.folder.join("recipe.toml"),
+                recipe.to_toml()?.as_bytes(),
+            )?;
             prune(setup.folder, &[]);
         }
         let mut log = RunLog::open(setup.folder, &position, resumed)?;
