@@ -20,17 +20,19 @@
 //! ```
 //!
 //! # What is where
-//! - [`audio`]: files and samples to a mono signal; [`features`]: that signal to log-mel features `[T, F]`.
+//! - [`audio`]: files and samples to a mono signal; [`image`]: files and pixels in memory; [`features`]: either to
+//!   features `[T, F]`, log-mel energies or the columns of a line of text.
 //! - [`model`]: the [`CtcModel`](model::CtcModel) trait, the ONNX file and its header, ONNX Runtime, providers.
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
-//! - [`SpeechRecognizer`]: all of it in one call.
+//! - [`SpeechRecognizer`], [`TextRecognizer`]: all of it in one call.
 //!
 //! # Features
 //! | feature | default | why turn it off, or on |
 //! |---|---|---|
 //! | `onnx` | yes | off: features, tokens, decoding and the model trait without ONNX Runtime or `ort` |
 //! | `load-dynamic` | yes | off: link ONNX Runtime instead of opening a file, as iOS demands |
+//! | `images` | no | on: PNG, JPEG and WebP files; pixels in memory need no feature |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
 //! | `cuda`, `tensorrt`, `directml`, `coreml`, `nnapi`, `xnnpack`, `qnn` | no | on: that provider can be asked for |
 //!
@@ -42,6 +44,7 @@ pub mod audio;
 pub mod decode;
 mod error;
 pub mod features;
+pub mod image;
 mod log_probs;
 pub mod metrics;
 pub mod model;
@@ -53,12 +56,13 @@ pub mod transcript;
 pub use audio::Audio;
 pub use decode::Decoding;
 pub use error::{Error, ErrorKind, Result};
+pub use image::{Image, ImageView, Quad};
 pub use log_probs::LogProbs;
 #[cfg(feature = "onnx")]
 pub use model::Library;
 pub use model::{Provider, ProviderReport};
-pub use recognizer::SpeechRecognizer;
 #[cfg(feature = "onnx")]
-pub use recognizer::SpeechRecognizerBuilder;
+pub use recognizer::{Opened, RecognizerBuilder};
+pub use recognizer::{Crop, SpeechRecognizer, TextRecognizer};
 pub use tokens::{Tokens, WordRange};
 pub use transcript::{FrameSpan, NBest, TimeSpan, TokenSpan, Transcript, Word};

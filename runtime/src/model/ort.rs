@@ -12,7 +12,7 @@ use super::{
 };
 use crate::spec::{FrontEnd, InputLayout, ModelSpec, OutputLayout};
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::TensorRef;
@@ -35,6 +35,8 @@ struct Shared {
     report: ProviderReport,
     sessions: Pool<Session>,
     fixed_frames: Option<usize>,
+    /// Whether a run may hold more than one item.
+    batches: bool,
 }
 
 impl OrtModel {
@@ -75,6 +77,7 @@ impl OrtModel {
         }
         let (session, report) = first_session(library, &file, options)?;
         let fixed_frames = fixed_frames(&file);
+        let batches = batches(&file);
         Ok(Self {
             shared: Arc::new(Shared {
                 library: library.clone(),
@@ -83,6 +86,7 @@ impl OrtModel {
                 report,
                 sessions: Pool::new(options.pool, session),
                 fixed_frames,
+                batches,
             }),
         })
     }
@@ -117,8 +121,9 @@ impl OrtModel {
         let mut session = commit(builder, &shared.file)?;
         let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
         let frames = shared.fixed_frames.unwrap_or(frames);
-        let silence = Array2::zeros((frames, mels(spec)));
-        let ran = self.run_on(&mut session, silence.view(), &mut ModelState::start(spec));
+        let silence = Array2::zeros((frames, spec.front_end.features()));
+        let state = &mut ModelState::start(spec);
+        let ran = self.run_on(&mut session, &mut [(silence.view(), state)]);
         let path = session
             .end_profiling()
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
@@ -132,78 +137,93 @@ impl OrtModel {
         })
     }
 
+    /// One run over blocks of equal length, each an item of the batch.
     fn run_on(
         &self,
         session: &mut Session,
-        features: ArrayView2<'_, f32>,
-        state: &mut ModelState,
-    ) -> Result<Array2<f32>> {
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+    ) -> Result<Vec<Array2<f32>>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
-        let (frames, width) = features.dim();
-        let (t, f) = (frames as i64, width as i64);
+        let Some((frames, width)) = blocks.first().map(|(features, _)| features.dim()) else {
+            return Ok(Vec::new());
+        };
+        let (b, t, f) = (blocks.len() as i64, frames as i64, width as i64);
         let (shape, turned): (Vec<i64>, bool) = match graph.input_layout {
-            InputLayout::BF1T => (vec![1, f, 1, t], true),
-            InputLayout::BFT => (vec![1, f, t], true),
-            InputLayout::BTF => (vec![1, t, f], false),
+            InputLayout::BF1T => (vec![b, f, 1, t], true),
+            InputLayout::BFT => (vec![b, f, t], true),
+            InputLayout::BTF => (vec![b, t, f], false),
+            InputLayout::BCHT => {
+                let height = match &spec.front_end {
+                    FrontEnd::Line(line) => line.height as i64,
+                    FrontEnd::LogMel(_) => 1,
+                };
+                (vec![b, f / height, height, t], true)
+            }
         };
-        let data: Vec<f32> = match turned {
-            true => features.t().iter().copied().collect(),
-            false => features.iter().copied().collect(),
+        let view = |block: usize| match turned {
+            true => blocks[block].0.t(),
+            false => blocks[block].0,
         };
-        let length = [t];
+        // One block that lies as the graph wants it is read in place.
+        let only = (blocks.len() == 1).then(|| view(0));
+        let data = match only.as_ref().and_then(|view| view.to_slice()) {
+            Some(slice) => Cow::Borrowed(slice),
+            None => Cow::Owned((0..blocks.len()).flat_map(|i| view(i).into_iter().copied()).collect()),
+        };
+        let lengths = vec![t; blocks.len()];
+        let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
+        let before: Vec<Vec<f32>> = (0..states.len())
+            .map(|index| {
+                let parts = blocks.iter().flat_map(|(_, state)| &state.tensors()[index]);
+                parts.copied().collect()
+            })
+            .collect();
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
         let view = TensorRef::from_array_view((shape, &data[..])).map_err(wrong)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
             vec![(Cow::from(graph.input.as_str()), view.into())];
         if let Some(name) = &graph.input_length {
-            let view = TensorRef::from_array_view(([1i64], &length[..])).map_err(wrong)?;
+            let view = TensorRef::from_array_view(([b], &lengths[..])).map_err(wrong)?;
             inputs.push((Cow::from(name.as_str()), view.into()));
         }
-        let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
-        for (entry, tensor) in states.iter().zip(state.tensors()) {
+        for (entry, tensor) in states.iter().zip(&before) {
             let axes = entry.shape.iter().map(|&n| n as i64);
-            let shape: Vec<i64> = std::iter::once(1).chain(axes).collect();
+            let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
             let view = TensorRef::from_array_view((shape, &tensor[..])).map_err(wrong)?;
             inputs.push((Cow::from(entry.input.as_str()), view.into()));
         }
         let outputs = session
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
-        let scores = scores(spec, &outputs)?;
-        for (entry, tensor) in states.iter().zip(state.tensors_mut()) {
+        let scores = scores(spec, &outputs, blocks.len())?;
+        for (index, entry) in states.iter().enumerate() {
             let (shape, next) = floats(&outputs, &entry.output)?;
-            if next.len() != tensor.len() {
+            let size = entry.shape.iter().product::<usize>();
+            if next.len() != size * blocks.len() {
                 return Err(shape_error(&entry.output, shape, &entry.shape));
             }
-            tensor.copy_from_slice(next);
+            for ((_, state), next) in blocks.iter_mut().zip(next.chunks_exact(size.max(1))) {
+                state.tensors_mut()[index].copy_from_slice(next);
+            }
         }
         Ok(scores)
     }
-}
 
-impl CtcModel for OrtModel {
-    fn spec(&self) -> &ModelSpec {
-        self.shared.file.spec()
-    }
-
-    fn fixed_frames(&self) -> Option<usize> {
-        self.shared.fixed_frames
-    }
-
-    fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
+    /// Whether the features and the state are such as the model takes.
+    fn admit(&self, features: &ArrayView2<'_, f32>, state: &ModelState) -> Result<()> {
         let shared = &*self.shared;
         let spec = shared.file.spec();
         let (frames, width) = features.dim();
         let whole_steps = spec.streaming.is_none() || frames.is_multiple_of(spec.stride);
         let fits = shared.fixed_frames.is_none_or(|fixed| fixed == frames);
-        if width != mels(spec) || frames == 0 || !whole_steps || !fits {
+        let expected = spec.front_end.features();
+        if width != expected || frames == 0 || !whole_steps || !fits {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "features of shape [{frames}, {width}]: the model takes {} features, and frames in \
+                    "features of shape [{frames}, {width}]: the model takes {expected} features, and frames in \
                      multiples of {}{}",
-                    mels(spec),
                     spec.stride,
                     shared
                         .fixed_frames
@@ -219,20 +239,51 @@ impl CtcModel for OrtModel {
                 format!("the state is not one of model {:?}", spec.name),
             ));
         }
+        Ok(())
+    }
+}
+
+impl CtcModel for OrtModel {
+    fn spec(&self) -> &ModelSpec {
+        self.shared.file.spec()
+    }
+
+    fn fixed_frames(&self) -> Option<usize> {
+        self.shared.fixed_frames
+    }
+
+    fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
+        let mut scores = self.run_batch(&mut [(features, state)])?;
+        scores
+            .pop()
+            .ok_or_else(|| Error::new(ErrorKind::Inference, "the run gave no scores"))
+    }
+
+    fn run_batch(
+        &self,
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+    ) -> Result<Vec<Array2<f32>>> {
+        let shared = &*self.shared;
+        for (features, state) in blocks.iter() {
+            self.admit(features, state)?;
+        }
         let make = || {
             let builder = builder(&shared.library, &shared.options, shared.report.used)
                 .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
             commit(builder, &shared.file)
         };
-        let run = |session: &mut Session| self.run_on(session, features, state);
-        shared.sessions.with(make, run)
+        // Equal lengths that follow one another share a run, where the graph takes more than one item.
+        let together = |a: &(ArrayView2<'_, f32>, &mut ModelState), b: &(ArrayView2<'_, f32>, &mut ModelState)| {
+            shared.batches && a.0.nrows() == b.0.nrows()
+        };
+        shared.sessions.with(make, |session| {
+            let mut scores = Vec::with_capacity(blocks.len());
+            for blocks in blocks.chunk_by_mut(together) {
+                scores.append(&mut self.run_on(session, blocks)?);
+            }
+            Ok(scores)
+        })
     }
-}
-
-/// Features of one frame.
-fn mels(spec: &ModelSpec) -> usize {
-    let FrontEnd::LogMel(mel) = &spec.front_end;
-    mel.mels
 }
 
 /// The number of frames the graph's time axis is fixed to.
@@ -240,7 +291,7 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     let graph = &file.spec().graph;
     let dims = file.header().input(&graph.input)?.dims.as_ref()?;
     let axis = match graph.input_layout {
-        InputLayout::BF1T => 3,
+        InputLayout::BF1T | InputLayout::BCHT => 3,
         InputLayout::BFT => 2,
         InputLayout::BTF => 1,
     };
@@ -248,6 +299,13 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
         Dim::Fixed(frames) => usize::try_from(*frames).ok(),
         _ => None,
     }
+}
+
+/// Whether the graph's batch axis is free.
+fn batches(file: &ModelFile) -> bool {
+    let input = file.header().input(&file.spec().graph.input);
+    let first = input.and_then(|input| input.dims.as_ref()?.first());
+    !matches!(first, Some(Dim::Fixed(_)))
 }
 
 /// A session on the first provider that takes the graph, and the report on it.
@@ -336,43 +394,45 @@ fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<(&'o [i64],
     Ok((shape, data))
 }
 
-/// The output brought to `[T', V]`.
-fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>) -> Result<Array2<f32>> {
+/// The output brought to one `[T', V]` an item.
+fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>, items: usize) -> Result<Vec<Array2<f32>>> {
     let name = &spec.graph.output;
     let pieces = spec.tokens.pieces.len();
     let (shape, data) = floats(outputs, name)?;
-    let (steps, turned) = match (spec.graph.output_layout, shape) {
-        (OutputLayout::BV1T, &[1, v, 1, t]) if v == pieces as i64 => (t, true),
-        (OutputLayout::BTV, &[1, t, v]) if v == pieces as i64 => (t, false),
-        (OutputLayout::TBV, &[t, 1, v]) if v == pieces as i64 => (t, false),
+    let (b, v) = (items as i64, pieces as i64);
+    let (steps, axes): (i64, [usize; 3]) = match (spec.graph.output_layout, shape) {
+        (OutputLayout::BV1T, &[n, tokens, 1, t]) if (n, tokens) == (b, v) => (t, [0, 2, 1]),
+        (OutputLayout::BTV, &[n, t, tokens]) if (n, tokens) == (b, v) => (t, [0, 1, 2]),
+        (OutputLayout::TBV, &[t, n, tokens]) if (n, tokens) == (b, v) => (t, [1, 0, 2]),
         _ => return Err(shape_error(name, shape, &[pieces])),
     };
     let steps = usize::try_from(steps).unwrap_or_default();
-    let rows = if turned {
-        (pieces, steps)
-    } else {
-        (steps, pieces)
+    let stored = match spec.graph.output_layout {
+        OutputLayout::BV1T => (items, pieces, steps),
+        OutputLayout::BTV => (items, steps, pieces),
+        OutputLayout::TBV => (steps, items, pieces),
     };
-    let view = ArrayView2::from_shape(rows, data)
-        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?;
-    let scores = match turned {
-        true => view.t().as_standard_layout().into_owned(),
-        false => view.to_owned(),
-    };
-    // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
-    let broken = scores
-        .axis_iter(Axis(0))
-        .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
-    match broken {
-        None => Ok(scores),
-        Some(step) => Err(Error::new(
-            ErrorKind::Inference,
-            format!(
-                "output {name:?} holds NaN or infinity at frame {step}: the weights are damaged, or the input \
-                 is far outside what the model was trained on"
-            ),
-        )),
-    }
+    let view = ArrayView3::from_shape(stored, data)
+        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?
+        .permuted_axes(axes);
+    view.outer_iter()
+        .map(|scores| {
+            // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
+            let broken = scores
+                .axis_iter(Axis(0))
+                .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
+            match broken {
+                None => Ok(scores.as_standard_layout().into_owned()),
+                Some(step) => Err(Error::new(
+                    ErrorKind::Inference,
+                    format!(
+                        "output {name:?} holds NaN or infinity at frame {step}: the weights are damaged, or the \
+                         input is far outside what the model was trained on"
+                    ),
+                )),
+            }
+        })
+        .collect()
 }
 
 fn shape_error(name: &str, found: &[i64], expected: &[usize]) -> Error {
