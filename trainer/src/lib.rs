@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod prepare;
 mod simd;
 pub mod student;
+pub mod synth;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

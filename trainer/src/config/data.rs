@@ -82,9 +82,9 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self, rendered: bool) -> Result<()> {
         ensure(
-            !self.train.is_empty(),
+            rendered || !self.train.is_empty(),
             "data.train",
             "empty",
             "at least one { manifest = \"...\" }",
@@ -97,7 +97,7 @@ impl DataConfig {
             )?;
         }
         ensure(
-            self.train.iter().any(|set| set.repeat > 0.0),
+            rendered || self.train.iter().any(|set| set.repeat > 0.0),
             "data.train",
             "repeated 0 times throughout",
             "a set with repeat > 0",

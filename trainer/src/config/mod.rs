@@ -7,6 +7,7 @@
 mod augment;
 mod data;
 mod overrides;
+mod synth;
 mod train;
 
 pub use augment::{
@@ -15,7 +16,8 @@ pub use augment::{
 pub use data::{
     BadRows, Case, DataConfig, DevSet, FeaturesConfig, NormalizationKind, TextConfig, TrainSet,
 };
-pub use train::{ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
+pub use synth::{EffectsConfig, ImageConfig, SynthConfig};
+pub use train::{ImageModelConfig, ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
 
 use crate::error::{Error, ErrorKind, Result};
 use acolyte::spec::Task;
@@ -46,6 +48,12 @@ pub struct Recipe {
     /// Audio to features.
     #[serde(default)]
     pub features: FeaturesConfig,
+    /// Images to lines.
+    #[serde(default)]
+    pub image: ImageConfig,
+    /// Rendered words.
+    #[serde(default)]
+    pub synth: SynthConfig,
     /// The student.
     #[serde(default)]
     pub model: ModelConfig,
@@ -139,9 +147,24 @@ impl Recipe {
             self.seed,
             "at most 2^63 - 1",
         )?;
-        self.data.validate()?;
+        self.data.validate(self.synth.per_epoch > 0)?;
         self.text.validate()?;
         self.features.validate()?;
+        self.image.validate()?;
+        self.synth.validate()?;
+        let image = self.task == Task::SceneText;
+        ensure(
+            image == (self.model.kind == ModelKind::Image),
+            "model.kind",
+            format!("{:?}, the task {:?}", self.model.kind, self.task),
+            "\"image\" for scene-text, \"conv\" for speech",
+        )?;
+        ensure(
+            image || self.synth.per_epoch == 0,
+            "synth.per_epoch",
+            self.synth.per_epoch,
+            "0 for speech",
+        )?;
         self.model.validate()?;
         self.augment.validate()?;
         self.train.validate()

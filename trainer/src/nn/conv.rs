@@ -73,7 +73,7 @@ impl ConvNorm {
         }
         if net.form == Form::Train {
             let y = net.graph.conv(x, weight, None, attributes)?;
-            return self.normalize(net, y);
+            return normalize(net, &self.name, y, net.mask, self.relu);
         }
         let (_, bias) = folded_names(&self.name);
         let bias = net.parameter(&bias, &[self.outputs], Init::Constant(0.0), false)?;
@@ -105,63 +105,73 @@ impl ConvNorm {
         Ok(joined)
     }
 
-    fn normalize(&self, net: &mut Net, y: Value) -> Result<Value> {
-        let parameter = |net: &mut Net, suffix: &str, start| {
-            net.parameter(
-                &format!("{}.{suffix}", self.name),
-                &[self.outputs],
-                Init::Constant(start),
-                false,
-            )
-        };
-        let scale = parameter(net, "scale", 1.0)?;
-        let bias = parameter(net, "bias", 0.0)?;
-        let mask = net.mask.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Graph,
-                format!("{}: a training network needs its mask", self.name),
-            )
-        })?;
-        let normed = net
-            .graph
-            .batch_norm(y, scale, bias, mask, EPSILON, self.relu)?;
-        for (suffix, value, start) in [
-            ("mean", normed.mean, 0.0),
-            ("variance", normed.variance, 1.0),
-        ] {
-            let output = format!("batch.{}.{suffix}", self.name);
-            net.graph.output(&output, value)?;
-            net.statistics.push(Statistic {
-                name: format!("{}.running_{suffix}", self.name),
-                channels: self.outputs,
-                output,
-                start,
-            });
-        }
-        Ok(normed.y)
-    }
-
-    /// The folded weight and bias: `w' = w g`, `b' = bias - mean g`, `g = scale / sqrt(variance + epsilon)`;
-    /// `get` gives the unfolded tensors by name.
+    /// The folded weight and bias: see [`fold_norm`].
     pub fn fold<'a>(
         &self,
         get: impl Fn(&str) -> Result<&'a [f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
-        let part = |suffix: &str| get(&format!("{}.{suffix}", self.name));
-        let (weight, scale, bias) = (part("weight")?, part("scale")?, part("bias")?);
-        let (mean, variance) = (part("running_mean")?, part("running_variance")?);
-        let mut folded_weight = weight.to_vec();
-        let mut folded_bias = vec![0.0; self.outputs];
-        for (channel, row) in folded_weight
-            .chunks_exact_mut(self.inputs * self.kernel)
-            .enumerate()
-        {
-            let gain = scale[channel] / (variance[channel] + EPSILON).sqrt();
-            for weight in row {
-                *weight *= gain;
-            }
-            folded_bias[channel] = bias[channel] - mean[channel] * gain;
-        }
-        Ok((folded_weight, folded_bias))
+        fold_norm(&self.name, self.outputs, get)
     }
+}
+
+/// Batch norm of y `[B, C, H, W]` over the positions of `mask` `[B, 1, H, W]`, then perhaps ReLU; declares scale, bias
+/// and the running statistics of the layer `name`.
+pub(super) fn normalize(
+    net: &mut Net,
+    name: &str,
+    y: Value,
+    mask: Option<Value>,
+    relu: bool,
+) -> Result<Value> {
+    let channels = net.graph.shape(y).get(1).copied().unwrap_or(0);
+    let parameter = |net: &mut Net, suffix: &str, start| {
+        let init = Init::Constant(start);
+        net.parameter(&format!("{name}.{suffix}"), &[channels], init, false)
+    };
+    let scale = parameter(net, "scale", 1.0)?;
+    let bias = parameter(net, "bias", 0.0)?;
+    let mask = mask.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Graph,
+            format!("{name}: a training network needs its mask"),
+        )
+    })?;
+    let normed = net.graph.batch_norm(y, scale, bias, mask, EPSILON, relu)?;
+    for (suffix, value, start) in [
+        ("mean", normed.mean, 0.0),
+        ("variance", normed.variance, 1.0),
+    ] {
+        let output = format!("batch.{name}.{suffix}");
+        net.graph.output(&output, value)?;
+        net.statistics.push(Statistic {
+            name: format!("{name}.running_{suffix}"),
+            channels,
+            output,
+            start,
+        });
+    }
+    Ok(normed.y)
+}
+
+/// The folded weight and bias of the layer `name`: `w' = w g`, `b' = bias - mean g`,
+/// `g = scale / sqrt(variance + epsilon)`; `get` gives the unfolded tensors by name.
+pub(super) fn fold_norm<'a>(
+    name: &str,
+    outputs: usize,
+    get: impl Fn(&str) -> Result<&'a [f32]>,
+) -> Result<(Vec<f32>, Vec<f32>)> {
+    let part = |suffix: &str| get(&format!("{name}.{suffix}"));
+    let (weight, scale, bias) = (part("weight")?, part("scale")?, part("bias")?);
+    let (mean, variance) = (part("running_mean")?, part("running_variance")?);
+    let mut folded_weight = weight.to_vec();
+    let mut folded_bias = vec![0.0; outputs];
+    let row = (weight.len() / outputs.max(1)).max(1);
+    for (channel, row) in folded_weight.chunks_exact_mut(row).enumerate() {
+        let gain = scale[channel] / (variance[channel] + EPSILON).sqrt();
+        for weight in row {
+            *weight *= gain;
+        }
+        folded_bias[channel] = bias[channel] - mean[channel] * gain;
+    }
+    Ok((folded_weight, folded_bias))
 }

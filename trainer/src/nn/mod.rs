@@ -10,6 +10,7 @@ mod conv;
 mod convolution;
 mod init;
 mod linear;
+mod plane;
 #[cfg(test)]
 mod testing;
 
@@ -18,6 +19,7 @@ pub use conv::{ConvNorm, folded_names};
 pub use convolution::{Convolution, separable};
 pub use init::{Init, initialize};
 pub use linear::Bias;
+pub use plane::PlaneConv;
 
 use crate::Result;
 use crate::graph::{DType, Graph, Value};
@@ -30,7 +32,8 @@ pub enum Form {
     Train,
     /// Utterances one after another in a row, batch norm folded.
     Evaluate,
-    /// One chunk of one utterance with its state as inputs and outputs, batch norm folded.
+    /// As it is deployed, batch norm folded: one chunk of one utterance with its state as inputs and outputs, or one
+    /// whole item for a network without state.
     Stream,
 }
 

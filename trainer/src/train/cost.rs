@@ -7,7 +7,7 @@ use crate::check::StepCost;
 use crate::config::Recipe;
 use crate::data::batch::Shape;
 use crate::graph::exec::{Engine, ParameterStore};
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use std::time::Instant;
@@ -32,24 +32,20 @@ impl MeasuredCost {
     /// # Errors
     /// What compiling and running report.
     pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<Self> {
-        let student = SpeechStudent {
-            features: recipe.features.mels,
-            vocabulary,
-            config: recipe.model.clone(),
-        };
+        let student = Student::new(recipe, vocabulary);
         let packer = packer(recipe, &student);
         let mut store = ParameterStore::new(engine);
-        let longest = FRAMES / recipe.model.stride / 4;
+        let longest = FRAMES / student.stride() / 4;
         let mut step = TrainStep::new(engine, &student, &packer, longest, &mut store, recipe.seed)?;
         let mut row = packer.row();
         let mut frames = 0;
         let length = FRAMES.min(packer.width / 2);
         while packer.fits(&row, length) {
-            let features = Array2::from_shape_fn((student.features, length), |(f, t)| {
+            let features = Array2::from_shape_fn((student.features(), length), |(f, t)| {
                 ((t * 31 + f * 17) % 97) as f32 / 48.0 - 1.0
             });
             let utterance = Utterance {
-                targets: vec![1; length / recipe.model.stride / 4],
+                targets: vec![1; length / student.stride() / 4],
                 name: "made up".to_owned(),
                 index: 0,
             };
@@ -70,8 +66,6 @@ impl MeasuredCost {
         }
         let timed = &times[2..];
         let seconds = timed.iter().sum::<f64>() / timed.len() as f64;
-        // Every layer keeps its convolution's result, its output and their gradients at the output rate.
-        let values: usize = student.layers().iter().map(|layer| 4 * layer.outputs).sum();
         Ok(Self {
             parameters: step
                 .parameters()
@@ -79,7 +73,7 @@ impl MeasuredCost {
                 .map(|spec| spec.shape.iter().product::<usize>())
                 .sum(),
             seconds_per_frame: seconds / frames as f64,
-            bytes_per_frame: (values * size_of::<f32>()) as f64 / recipe.model.stride as f64,
+            bytes_per_frame: student.kept() * size_of::<f32>() as f64,
         })
     }
 }

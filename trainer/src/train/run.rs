@@ -16,7 +16,7 @@ use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::optim::{AdamW, AdamWSettings, Moments, global_norm, learning_rate};
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub struct Setup<'a> {
     /// Where the run lives.
     pub folder: &'a Path,
     /// The student.
-    pub student: SpeechStudent,
+    pub student: Student,
     /// The vocabulary.
     pub tokens: Arc<Tokens>,
     /// Longest target in the training data.
@@ -130,14 +130,14 @@ struct Run<'a> {
 }
 
 /// The geometry of a student's rows under a recipe.
-pub fn packer(recipe: &Recipe, student: &SpeechStudent) -> Packer {
-    let stride = recipe.model.stride;
+pub fn packer(recipe: &Recipe, student: &Student) -> Packer {
+    let stride = student.stride();
     Packer {
         width: recipe.train.batch_frames.next_multiple_of(stride),
-        features: student.features,
+        features: student.features(),
         stride,
         gap: student.gap(),
-        delay: recipe.model.delay_frames,
+        delay: student.delay(),
         most: recipe.train.max_batch,
     }
 }
@@ -518,7 +518,7 @@ impl<'a> Run<'a> {
 /// A store of a student's folded parameters.
 pub fn fold<'a>(
     engine: &Engine,
-    student: &SpeechStudent,
+    student: &Student,
     get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
 ) -> Result<ParameterStore> {
     let mut store = ParameterStore::new(engine);

@@ -1,6 +1,6 @@
 //! One training step as one graph: forward, CTC, backward; and the buffers around it.
 //!
-//! Inputs `features [1, F, 1, N]`, `mask [1, 1, 1, N / stride]`, `segments`, `targets`, `weights` (see
+//! Inputs `features [1, F, 1, N]` (`[1, C, H, N]` for images), `mask [1, 1, 1, N / stride]`, `segments`, `targets`, `weights` (see
 //! [`crate::graph::custom`]), `seed`; outputs `loss`, `losses`, `grad.NAME` for every parameter and the batch
 //! statistics. The update is [`crate::optim`]'s, in place on the same buffers.
 
@@ -8,7 +8,7 @@ use super::pack::{Packer, Row};
 use crate::graph::exec::{Engine, Executable, ParameterStore};
 use crate::graph::{DType, gradients};
 use crate::nn::{Form, Net, ParameterSpec, Statistic, initialize};
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 
 /// Momentum of running statistics: they average over the last hundred steps or so.
@@ -38,7 +38,7 @@ impl TrainStep {
     /// there yet) and compiles its step for rows of `packer`; `longest` is the longest target.
     pub fn new(
         engine: &Engine,
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         longest: usize,
         store: &mut ParameterStore,
@@ -174,10 +174,10 @@ pub struct EvaluationStep {
 }
 
 impl EvaluationStep {
-    /// Compiles the evaluation form; `folded` must hold its parameters (see [`SpeechStudent::fold`]).
+    /// Compiles the evaluation form; `folded` must hold its parameters (see [`Student::fold`]).
     pub fn new(
         engine: &Engine,
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         folded: &ParameterStore,
     ) -> Result<Self> {
@@ -186,7 +186,7 @@ impl EvaluationStep {
         net.graph.output("logits", built.logits)?;
         Ok(Self {
             executable: Executable::new(engine, &net.graph, folded)?,
-            vocabulary: student.vocabulary,
+            vocabulary: student.vocabulary(),
             width: packer.width / packer.stride,
         })
     }

@@ -1,12 +1,13 @@
 //! `acolyte-train inspect`: a recipe's student, layer by layer.
 
 use acolyte_trainer::config::Recipe;
-use acolyte_trainer::student::speech::SpeechStudent;
+use acolyte_trainer::student::Student;
+use acolyte_trainer::student::text::{STRIDE, TextStudent};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Print a recipe's layers, parameters and operations for a second of audio.
+/// Print a recipe's layers, parameters and operations for a second of audio or a line of 100 columns.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The recipe (TOML).
@@ -18,10 +19,12 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let recipe = Recipe::load(&arguments.recipe, &arguments.set)?;
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary: 1 + recipe.text.tokens.len(),
-        config: recipe.model.clone(),
+    let student = match Student::new(&recipe, 1 + recipe.text.tokens.len()) {
+        Student::Speech(student) => student,
+        Student::Text(student) => {
+            print_text(&student);
+            return Ok(());
+        }
     };
     let hop = recipe.features.hop_length as f64 / f64::from(recipe.features.sample_rate);
     let rate = 1.0 / (hop * recipe.model.stride as f64);
@@ -70,4 +73,42 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             / rate
     );
     Ok(())
+}
+
+/// Columns of the line that operations are counted for: about a word.
+const COLUMNS: usize = 100;
+
+fn print_text(student: &TextStudent) {
+    println!("| layer | in | out | kernel | groups | stride | output | parameters | M multiply-adds |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let (mut rows, mut columns) = (student.height, COLUMNS);
+    let (mut parameters, mut operations) = (0, 0.0);
+    for layer in student.layers() {
+        let [down, across] = layer.attributes.strides;
+        let [kh, kw] = layer.kernel;
+        // The layer without padding takes the whole height.
+        rows = if layer.attributes.pads == [0; 4] && kh > 1 { 1 } else { rows / down };
+        columns /= across;
+        let weights = layer.outputs * layer.inputs / layer.attributes.group * kh * kw;
+        let million = (weights * rows * columns) as f64 / 1e6;
+        parameters += weights + 2 * layer.outputs;
+        operations += million;
+        println!(
+            "| {} | {} | {} | {kh}x{kw} | {} | {down}x{across} | {rows}x{columns} | {} | {million:.2} |",
+            layer.name,
+            layer.inputs,
+            layer.outputs,
+            layer.attributes.group,
+            weights + 2 * layer.outputs
+        );
+    }
+    let width = student.config.widths[4];
+    let head = width * student.vocabulary;
+    parameters += head + student.vocabulary;
+    operations += (head * COLUMNS / STRIDE) as f64 / 1e6;
+    println!(
+        "\n{parameters} parameters, {operations:.1} million multiply-adds for a line of {COLUMNS} columns; an output \
+         frame every {STRIDE} columns sees {} of them",
+        student.receptive_field()
+    );
 }

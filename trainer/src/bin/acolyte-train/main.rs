@@ -6,6 +6,7 @@ mod check;
 mod export;
 mod inspect;
 mod prepare;
+mod synth;
 mod train;
 mod watch;
 
@@ -30,6 +31,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Train(train::Arguments),
     Export(export::Arguments),
+    Synth(synth::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
