@@ -23,7 +23,7 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     part: Part,
-    /// Recordings to measure on; needed for `recognize` and `startup`
+    /// Recordings to measure on, needed for `recognize` and `startup`; manifests for `read`
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -40,6 +40,8 @@ enum Part {
     Recognize,
     /// Process start to first text, and peak memory
     Startup,
+    /// Accuracy and time on crops of words, of manifests given as files
+    Read,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,17 +66,21 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         startup(args, out)?;
         return Ok(Outcome::Done);
     }
+    if args.part == Part::Read {
+        crate::bench_read::run(&args.model, &args.files, out)?;
+        return Ok(Outcome::Done);
+    }
     let opened = args.model.open()?;
     let sounds = sounds(args, opened.recognizer.spec())?;
     match args.part {
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup => recognize(&opened, &sounds, out)?,
+        Part::Recognize | Part::Startup | Part::Read => recognize(&opened, &sounds, out)?,
     }
     Ok(Outcome::Done)
 }
 
-fn row(out: &mut dyn Write, work: &str, value: f64, unit: &str) -> Result<()> {
+pub fn row(out: &mut dyn Write, work: &str, value: f64, unit: &str) -> Result<()> {
     writeln!(
         out,
         "{}",

@@ -1,13 +1,15 @@
-//! The command `acolyte`: transcribe recordings, inspect models, score transcripts, measure.
+//! The command `acolyte`: transcribe recordings, read images, inspect models, score transcripts, measure.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
+mod bench_read;
 mod decoding_args;
 mod info;
 mod model_args;
 mod models;
+mod read;
 mod score;
 mod srt;
 mod transcribe;
@@ -27,6 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Transcribe(transcribe::Args),
+    Read(read::Args),
     Info(info::Args),
     Score(score::Args),
     Bench(bench::Args),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
     let outcome = match &cli.command {
         Command::Transcribe(args) => transcribe::run(args, &mut out, &mut err),
+        Command::Read(args) => read::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),

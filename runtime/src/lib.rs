@@ -25,6 +25,7 @@
 //! - [`model`]: the [`CtcModel`](model::CtcModel) trait, the ONNX file and its header, ONNX Runtime, providers.
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
+//! - [`detect`]: where in an image words stand.
 //! - [`SpeechRecognizer`], [`TextRecognizer`]: all of it in one call.
 //!
 //! # Features
@@ -42,6 +43,7 @@
 
 pub mod audio;
 pub mod decode;
+pub mod detect;
 mod error;
 pub mod features;
 pub mod image;

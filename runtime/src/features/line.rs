@@ -17,6 +17,7 @@ const MAX_SAMPLES: usize = 8;
 pub struct LineReader {
     spec: LineSpec,
     fixed: Option<usize>,
+    keeps_aspect: bool,
 }
 
 /// A line ready for a model, and where it came from.
@@ -66,6 +67,7 @@ impl LineReader {
         Ok(Self {
             spec: spec.clone(),
             fixed: None,
+            keeps_aspect: true,
         })
     }
 
@@ -74,6 +76,17 @@ impl LineReader {
     pub fn with_fixed_frames(mut self, frames: usize) -> Self {
         self.fixed = Some(frames.max(1));
         self
+    }
+
+    /// A reader that scales every image to exactly this height and width, whatever its aspect; unlike [`new`](Self::new)
+    /// it checks nothing, its description being made in this crate.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn exact(spec: &LineSpec, width: usize) -> Self {
+        Self {
+            spec: spec.clone(),
+            fixed: Some(width.max(1)),
+            keeps_aspect: false,
+        }
     }
 
     /// The description.
@@ -172,6 +185,7 @@ impl LineReader {
     pub fn size(&self, width: f32, height: f32) -> (usize, usize) {
         let columns = self.spec.columns(width, height);
         match self.fixed {
+            Some(fixed) if !self.keeps_aspect => (fixed, fixed),
             Some(fixed) => (columns.min(fixed), fixed),
             None => (columns, self.spec.padded(columns)),
         }

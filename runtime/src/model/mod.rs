@@ -7,6 +7,8 @@
 
 mod fake;
 mod file;
+#[cfg(feature = "onnx")]
+mod graph;
 pub mod header;
 #[cfg(feature = "onnx")]
 mod library;
@@ -14,6 +16,8 @@ mod library;
 mod options;
 #[cfg(feature = "onnx")]
 mod ort;
+#[cfg(feature = "onnx")]
+mod output;
 #[cfg(feature = "onnx")]
 mod pool;
 mod provider;
@@ -32,6 +36,8 @@ use std::fmt;
 
 pub use fake::FakeModel;
 pub use file::{MAX_MODEL_BYTES, ModelFile, read_bytes};
+#[cfg(feature = "onnx")]
+pub use graph::OrtGraph;
 #[cfg(feature = "onnx")]
 pub use library::{Library, LibraryOptions, TelemetryUploader};
 #[cfg(feature = "onnx")]

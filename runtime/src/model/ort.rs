@@ -5,16 +5,17 @@
 //! needed; clones of a model share it.
 
 use super::header::Dim;
+use super::output::{floats, nodes, scores, shape_error};
 use super::pool::Pool;
 use super::provider::{candidates, register};
 use super::{
     CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
 };
-use crate::spec::{FrontEnd, InputLayout, ModelSpec, OutputLayout};
+use crate::spec::{FrontEnd, InputLayout, ModelSpec};
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView2};
 use ort::session::builder::SessionBuilder;
-use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -115,7 +116,7 @@ impl OrtModel {
             std::process::id(),
             shared
         ));
-        let builder = builder(&shared.library, &shared.options, shared.report.used)
+        let builder = session_builder(&shared.library, &shared.options, shared.report.used)
             .and_then(|b| Ok(b.with_profiling(&prefix)?))
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
         let mut session = commit(builder, &shared.file)?;
@@ -268,7 +269,7 @@ impl CtcModel for OrtModel {
             self.admit(features, state)?;
         }
         let make = || {
-            let builder = builder(&shared.library, &shared.options, shared.report.used)
+            let builder = session_builder(&shared.library, &shared.options, shared.report.used)
                 .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
             commit(builder, &shared.file)
         };
@@ -318,7 +319,7 @@ fn first_session(
     let tried = candidates(library, options.provider)?;
     for (index, &used) in tried.iter().enumerate() {
         let last = index + 1 == tried.len();
-        let session = builder(library, options, used)
+        let session = session_builder(library, options, used)
             .map_err(|e| failed(ErrorKind::Provider, &format!("provider {used}"), e))
             .and_then(|builder| commit(builder, file));
         match session {
@@ -353,7 +354,7 @@ fn first_session(
     Err(Error::new(ErrorKind::Provider, "no provider to try"))
 }
 
-fn builder(
+pub(super) fn session_builder(
     library: &Library,
     options: &OrtOptions,
     provider: Provider,
@@ -370,95 +371,18 @@ fn builder(
     register(builder, provider, cpu_nodes)
 }
 
-fn commit(mut builder: SessionBuilder, file: &ModelFile) -> Result<Session> {
+fn commit(builder: SessionBuilder, file: &ModelFile) -> Result<Session> {
+    commit_bytes(builder, file.bytes())
+}
+
+pub(super) fn commit_bytes(mut builder: SessionBuilder, bytes: &[u8]) -> Result<Session> {
     builder
-        .commit_from_memory(file.bytes())
+        .commit_from_memory(bytes)
         .map_err(|e| failed(ErrorKind::Model, "ONNX Runtime refuses the graph", e))
 }
 
-fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
+pub(super) fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
     Error::new(kind, format!("{what}: {}", error.message()))
-}
-
-/// An output's shape and numbers.
-fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<(&'o [i64], &'o [f32])> {
-    let value = outputs.get(name).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Inference,
-            format!("the run gave no output {name:?}"),
-        )
-    })?;
-    let (shape, data) = value
-        .try_extract_tensor::<f32>()
-        .map_err(|e| failed(ErrorKind::Inference, &format!("output {name:?}"), e))?;
-    Ok((shape, data))
-}
-
-/// The output brought to one `[T', V]` an item.
-fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>, items: usize) -> Result<Vec<Array2<f32>>> {
-    let name = &spec.graph.output;
-    let pieces = spec.tokens.pieces.len();
-    let (shape, data) = floats(outputs, name)?;
-    let (b, v) = (items as i64, pieces as i64);
-    let (steps, axes): (i64, [usize; 3]) = match (spec.graph.output_layout, shape) {
-        (OutputLayout::BV1T, &[n, tokens, 1, t]) if (n, tokens) == (b, v) => (t, [0, 2, 1]),
-        (OutputLayout::BTV, &[n, t, tokens]) if (n, tokens) == (b, v) => (t, [0, 1, 2]),
-        (OutputLayout::TBV, &[t, n, tokens]) if (n, tokens) == (b, v) => (t, [1, 0, 2]),
-        _ => return Err(shape_error(name, shape, &[pieces])),
-    };
-    let steps = usize::try_from(steps).unwrap_or_default();
-    let stored = match spec.graph.output_layout {
-        OutputLayout::BV1T => (items, pieces, steps),
-        OutputLayout::BTV => (items, steps, pieces),
-        OutputLayout::TBV => (steps, items, pieces),
-    };
-    let view = ArrayView3::from_shape(stored, data)
-        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?
-        .permuted_axes(axes);
-    view.outer_iter()
-        .map(|scores| {
-            // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
-            let broken = scores
-                .axis_iter(Axis(0))
-                .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
-            match broken {
-                None => Ok(scores.as_standard_layout().into_owned()),
-                Some(step) => Err(Error::new(
-                    ErrorKind::Inference,
-                    format!(
-                        "output {name:?} holds NaN or infinity at frame {step}: the weights are damaged, or the \
-                         input is far outside what the model was trained on"
-                    ),
-                )),
-            }
-        })
-        .collect()
-}
-
-fn shape_error(name: &str, found: &[i64], expected: &[usize]) -> Error {
-    Error::new(
-        ErrorKind::Spec,
-        format!(
-            "output {name:?} came with shape {found:?}, the spec calls for one item of {expected:?} (tokens, or \
-             the state's shape)"
-        ),
-    )
-}
-
-/// Nodes per provider in a profile that ONNX Runtime wrote: a JSON list of events.
-fn nodes(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
-    let events: Vec<serde_json::Value> = serde_json::from_slice(profile).map_err(|e| {
-        Error::new(ErrorKind::Inference, "ONNX Runtime's profile is no JSON").with_source(e)
-    })?;
-    let mut counts = BTreeMap::new();
-    for event in events {
-        if event["cat"] == "Node"
-            && let Some(provider) = event["args"]["provider"].as_str()
-        {
-            *counts.entry(provider.to_owned()).or_default() += 1;
-        }
-    }
-    Ok(counts)
 }
 
 #[cfg(test)]

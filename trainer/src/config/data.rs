@@ -52,6 +52,10 @@ pub enum BadRows {
 pub struct DataConfig {
     /// Manifests to train on; at least one.
     pub train: Vec<TrainSet>,
+    /// Folders or files of rendered pictures ([`crate::synth::shards`]) to train on beside the manifests, relative to
+    /// the data folder: scene text alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<PathBuf>,
     /// Manifests to judge on; may be empty.
     pub dev: Vec<DevSet>,
     /// Longest training utterance in seconds; longer ones are left out and counted. Default 16.7.
@@ -71,6 +75,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             train: Vec::new(),
+            shards: Vec::new(),
             dev: Vec::new(),
             max_seconds: 16.7,
             min_seconds: 0.1,

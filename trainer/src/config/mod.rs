@@ -147,7 +147,8 @@ impl Recipe {
             self.seed,
             "at most 2^63 - 1",
         )?;
-        self.data.validate(self.synth.per_epoch > 0)?;
+        let pictures = self.synth.per_epoch > 0 || !self.data.shards.is_empty();
+        self.data.validate(pictures)?;
         self.text.validate()?;
         self.features.validate()?;
         self.image.validate()?;
@@ -160,10 +161,10 @@ impl Recipe {
             "\"image\" for scene-text, \"conv\" for speech",
         )?;
         ensure(
-            image || self.synth.per_epoch == 0,
-            "synth.per_epoch",
-            self.synth.per_epoch,
-            "0 for speech",
+            image || !pictures,
+            "task",
+            "speech",
+            "scene-text where there are data.shards or synth.per_epoch",
         )?;
         self.model.validate()?;
         self.augment.validate()?;

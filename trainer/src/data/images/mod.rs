@@ -1,4 +1,4 @@
-//! Images of words for training and judging: crops of manifests, and rendered words beside them.
+//! Images of words for training and judging: crops of manifests, pictures of shards, and rendered words beside them.
 //!
 //! [`ImageData::open`] reads a recipe's manifests and decodes their images; rendered words ([`crate::synth`]) are items
 //! after them, as many as the recipe wants in an epoch, new in each. Features are `[F = C H, 1, T]` from the runtime's
@@ -15,7 +15,7 @@ use super::text::{derive_alphabet, frames_needed, normalize, vocabulary};
 use crate::config::Recipe;
 use crate::error::{Error, ErrorKind, Result};
 use crate::student::text::STRIDE;
-use crate::synth::Renderer;
+use crate::synth::{Renderer, shards};
 use acolyte::Tokens;
 use acolyte::features::LineReader;
 use acolyte::image::Image;
@@ -107,6 +107,13 @@ impl ImageData {
             let start = images.len();
             images.extend(opener.training(path, entries, &mut dropped)?);
             weights.push((start..images.len(), set.repeat));
+        }
+        let start = images.len();
+        for shard in shard_files(&recipe.data.shards, folder)? {
+            images.extend(opener.rendered(&shard)?);
+        }
+        if images.len() > start {
+            weights.push((start..images.len(), 1.0));
         }
         let mut sets = Vec::new();
         for ((path, entries), set) in dev.iter().zip(&recipe.data.dev) {
@@ -260,6 +267,21 @@ impl Opener<'_> {
         })
     }
 
+    /// The pictures of a shard whose text the vocabulary has and whose lines have room for it.
+    fn rendered(&self, shard: &Path) -> Result<Vec<LabeledImage>> {
+        let usable = |(image, text): (Image, String)| {
+            let targets = self.tokens.encode(&text).ok()?;
+            let (columns, _) = self.reader.size(image.width() as f32, image.height() as f32);
+            (frames_needed(&targets) <= columns / STRIDE).then(|| LabeledImage {
+                path: shard.to_owned(),
+                text,
+                targets,
+                image,
+            })
+        };
+        Ok(shards::read(shard)?.into_iter().filter_map(usable).collect())
+    }
+
     fn text(&self, entry: &Entry) -> Result<String, (Reason, String)> {
         let text = normalize(&entry.text, self.recipe.text.case);
         if text.is_empty() {
@@ -299,6 +321,27 @@ impl Opener<'_> {
         }
         Ok(images)
     }
+}
+
+/// The shards at paths: files, or folders of them, in order.
+fn shard_files(paths: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut shards = Vec::new();
+    for path in paths {
+        let path = folder.join(path);
+        if !path.is_dir() {
+            shards.push(path);
+            continue;
+        }
+        let start = shards.len();
+        for entry in std::fs::read_dir(&path).map_err(|e| Error::io(&path, e))? {
+            let file = entry.map_err(|e| Error::io(&path, e))?.path();
+            if file.extension().is_some_and(|e| e == "safetensors") {
+                shards.push(file);
+            }
+        }
+        shards[start..].sort();
+    }
+    Ok(shards)
 }
 
 fn open_image(entry: &Entry) -> Result<Image, (Reason, String)> {
