@@ -23,7 +23,7 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     part: Part,
-    /// Recordings to measure on (for `hearing` a manifest); `features` and `greedy` need none
+    /// Recordings to measure on; manifests for `hearing` and `read`; `features` and `greedy` need none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -46,6 +46,8 @@ enum Part {
     Soak,
     /// Word errors of a manifest in noise and at other levels; words heard in silence and noise
     Hearing,
+    /// Accuracy and time on crops of words, of manifests given as files
+    Read,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,6 +72,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         startup(args, out)?;
         return Ok(Outcome::Done);
     }
+    if args.part == Part::Read {
+        crate::bench_read::run(&args.model, &args.files, out)?;
+        return Ok(Outcome::Done);
+    }
     let opened = args.model.open()?;
     if args.part == Part::Hearing {
         let manifest = args.files.first().context("name a manifest (JSON lines)")?;
@@ -82,7 +88,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Part::Soak => bench_live::soak(&opened, &sounds, out)?,
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup | Part::Hearing => recognize(&opened, &sounds, out)?,
+        Part::Recognize | Part::Startup | Part::Hearing | Part::Read => {
+            recognize(&opened, &sounds, out)?
+        }
     }
     Ok(Outcome::Done)
 }

@@ -154,12 +154,20 @@ fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
         let tokens = &spec.tokens;
         let blank = tokens.blank;
         line("tokens", &format!("{}, blank {blank}", tokens.pieces.len()))?;
-        if let FrontEnd::LogMel(mel) = &spec.front_end {
-            line(
-                "front-end",
-                &format!("log-mel, {} filters, {} Hz", mel.mels, mel.sample_rate),
-            )?;
-        }
+        let front_end = match &spec.front_end {
+            FrontEnd::LogMel(mel) => {
+                format!("log-mel, {} filters, {} Hz", mel.mels, mel.sample_rate)
+            }
+            FrontEnd::Line(image) => format!(
+                "lines of {} rows, {} channel(s), {} to {} columns",
+                image.height,
+                image.channels.count(),
+                image.min_width,
+                image.max_width
+            ),
+            _ => "of a kind this program does not know".to_owned(),
+        };
+        line("front-end", &front_end)?;
         line("stride", &format!("{} feature frames", spec.stride))?;
         match &report.latency {
             Some(latency) => line(

@@ -1,16 +1,18 @@
-//! The command `acolyte`: transcribe recordings, listen, inspect models, score transcripts, measure.
+//! The command `acolyte`: transcribe recordings, listen, read images, inspect models, score transcripts, measure.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
 mod bench_live;
+mod bench_read;
 mod decoding_args;
 mod devices;
 mod info;
 mod listen;
 mod model_args;
 mod models;
+mod read;
 mod score;
 mod srt;
 mod transcribe;
@@ -32,6 +34,7 @@ enum Command {
     Transcribe(transcribe::Args),
     Listen(listen::Args),
     Devices(devices::Args),
+    Read(read::Args),
     Info(info::Args),
     Score(score::Args),
     Bench(bench::Args),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(args, &mut out, &mut err),
         Command::Listen(args) => listen::run(args, &mut out, &mut err),
         Command::Devices(args) => devices::run(args, &mut out),
+        Command::Read(args) => read::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),

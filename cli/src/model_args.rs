@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Which model, and what it runs on.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// A model file, or the name of one under `models/` [default: speech-small if there, else speech-tiny]
+    /// A model file, or the name of one under `models/` [default: the small one of the task if there, else the tiny]
     #[arg(long, value_name = "FILE|NAME")]
     pub model: Option<String>,
     /// What to run on: a named provider is required and never replaced, `auto` may fall back and says so
@@ -38,14 +38,20 @@ pub struct Opened {
 }
 
 impl ModelArgs {
-    /// The model file these options mean.
-    pub fn path(&self) -> Result<PathBuf> {
-        models::resolve(self.model.as_deref(), &models::SPEECH)
-    }
-
     /// Loads the library and opens the model as a recognizer of speech.
     pub fn open(&self) -> Result<Opened> {
-        let path = self.path()?;
+        let (path, model) = self.open_for(&models::SPEECH)?;
+        let recognizer = SpeechRecognizer::new(model.clone()).map_err(|e| e.with_path(&path))?;
+        Ok(Opened {
+            path,
+            model,
+            recognizer,
+        })
+    }
+
+    /// Loads the library and opens the model, or the first of `defaults` that is there.
+    pub fn open_for(&self, defaults: &[&str]) -> Result<(PathBuf, OrtModel)> {
+        let path = models::resolve(self.model.as_deref(), defaults)?;
         let file = ModelFile::open(&path)?;
         let library = Library::find()?;
         let cpu_nodes = match self.allow_cpu_nodes {
@@ -59,11 +65,6 @@ impl ModelArgs {
             .with_pool(1);
         let model =
             OrtModel::from_file(&library, file, &options).map_err(|e| e.with_path(&path))?;
-        let recognizer = SpeechRecognizer::new(model.clone()).map_err(|e| e.with_path(&path))?;
-        Ok(Opened {
-            path,
-            model,
-            recognizer,
-        })
+        Ok((path, model))
     }
 }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// What is taken for speech when no model is named: the first that is there.
 pub const SPEECH: [&str; 2] = ["speech-small", "speech-tiny"];
 
+/// What is taken for scene text when no model is named: the first that is there.
+pub const SCENE: [&str; 2] = ["scene-small", "scene-tiny"];
+
 /// The file's name within a model's folder.
 const FILE: &str = "model.onnx";
 

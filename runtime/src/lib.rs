@@ -20,12 +20,14 @@
 //! ```
 //!
 //! # What is where
-//! - [`audio`]: files and samples to a mono signal; [`features`]: that signal to log-mel features `[T, F]`.
+//! - [`audio`]: files and samples to a mono signal; [`image`]: files and pixels in memory; [`features`]: either to
+//!   features `[T, F]`, log-mel energies or the columns of a line of text.
 //! - [`model`]: the [`CtcModel`](model::CtcModel) trait, the ONNX file and its header, ONNX Runtime, providers.
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
-//! - [`SpeechRecognizer`]: all of it in one call; [`SpeechStream`]: the same for audio without an end.
 //! - [`capture`]: sources of live audio; [`Live`]: a source heard by a stream.
+//! - [`detect`]: where in an image words stand.
+//! - [`SpeechRecognizer`], [`TextRecognizer`]: all of it in one call; [`SpeechStream`]: audio without an end.
 //!
 //! # Features
 //! | feature | default | why turn it off, or on |
@@ -33,6 +35,7 @@
 //! | `onnx` | yes | off: features, tokens, decoding and the model trait without ONNX Runtime or `ort` |
 //! | `load-dynamic` | yes | off: link ONNX Runtime instead of opening a file, as iOS demands |
 //! | `mic` | no | on: the microphone, through `cpal`; Linux needs ALSA's headers to build it |
+//! | `images` | no | on: PNG, JPEG and WebP files; pixels in memory need no feature |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
 //! | `cuda`, `tensorrt`, `directml`, `coreml`, `nnapi`, `xnnpack`, `qnn` | no | on: that provider can be asked for |
 //!
@@ -43,8 +46,10 @@
 pub mod audio;
 pub mod capture;
 pub mod decode;
+pub mod detect;
 mod error;
 pub mod features;
+pub mod image;
 mod live;
 mod log_probs;
 pub mod metrics;
@@ -57,13 +62,16 @@ pub mod transcript;
 pub use audio::Audio;
 pub use decode::Decoding;
 pub use error::{Error, ErrorKind, Result};
+pub use image::{Image, ImageView, Quad};
 pub use live::{Live, LiveState, LiveStats};
 pub use log_probs::LogProbs;
 #[cfg(feature = "onnx")]
 pub use model::Library;
 pub use model::{Provider, ProviderReport};
+pub use recognizer::{
+    Crop, EndpointRules, Event, Samples, SpeechRecognizer, SpeechStream, TextRecognizer,
+};
 #[cfg(feature = "onnx")]
-pub use recognizer::SpeechRecognizerBuilder;
-pub use recognizer::{EndpointRules, Event, Samples, SpeechRecognizer, SpeechStream};
+pub use recognizer::{Opened, RecognizerBuilder};
 pub use tokens::{Tokens, WordRange};
 pub use transcript::{FrameSpan, NBest, TimeSpan, TokenSpan, Transcript, Word};

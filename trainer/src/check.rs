@@ -9,12 +9,12 @@ use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::data::rows::{DroppedRow, count_reasons};
 use crate::data::speech::SpeechData;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::order;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::train::feed::{ROWS_READY, plan};
 use crate::train::run::packer;
-use acolyte::spec::Normalization;
+use acolyte::spec::{Normalization, Task};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -95,20 +95,23 @@ pub struct CheckReport {
 /// # Errors
 /// As [`SpeechData::declared`] for manifests that cannot be read and for a training set without a usable row.
 pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&StepCost>) -> Result<CheckReport> {
+    if recipe.task == Task::SceneText {
+        return Err(Error::new(
+            ErrorKind::Recipe,
+            "check counts recordings; a recipe of scene text renders its words as it goes: see its pace with \
+             `acolyte-train train RECIPE --stop-after 50`",
+        ));
+    }
     let mut tolerant = recipe.clone();
     tolerant.data.bad_rows = BadRows::Drop;
     let data = SpeechData::declared(&tolerant, folder)?;
     let rate = recipe.features.sample_rate;
     let plain = recipe.features.spec(Normalization::None);
     let train = data.training(&plain)?;
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary: 1 + data.alphabet().len(),
-        config: recipe.model.clone(),
-    };
+    let student = Student::new(recipe, 1 + data.alphabet().len());
     let packer = packer(recipe, &student);
     // In the order that training takes them: how well utterances share rows depends on it.
-    let picks = order(recipe, &data, 0);
+    let picks = order(recipe, data.weights(), 0);
     let batches = plan(&train, &packer, &picks, 0)?.len();
     let filled: usize = picks.iter().map(|&pick| train.frames(pick, 0)).sum();
     let mut judging_batches = 0;

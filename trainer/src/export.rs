@@ -1,4 +1,4 @@
-//! From a run to one self-describing ONNX file: the streaming form of the student with batch norm folded, the
+//! From a run to one self-describing ONNX file: the deployed form of the student with batch norm folded, the
 //! model spec stamped in, verified through the runtime before it is written.
 
 use crate::config::Recipe;
@@ -6,7 +6,7 @@ use crate::graph::exec::{Engine, ParameterStore};
 use crate::graph::{ExportNames, emit};
 use crate::nn::{Form, Net};
 use crate::pipeline::Settled;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
 use crate::train::pack::{Packer, Utterance};
 use crate::train::run::{best_path, fold};
@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Result};
 use acolyte::model::{CtcModel, Library, OrtModel, OrtOptions, Sequence};
 use acolyte::spec::{
     GraphSpec, InputLayout, ModelSpec, OutputLayout, OutputValues, Role, SPEC_VERSION, StateSpec,
-    StreamingSpec, Task,
+    StreamingSpec,
 };
 use half::f16;
 use ndarray::Array2;
@@ -59,7 +59,7 @@ pub fn export(
     let overrides: [&str; 0] = [];
     let recipe = Recipe::load(folder.join("recipe.toml"), &overrides)?;
     let settled = Settled::load(folder)?;
-    let student = settled.student(&recipe)?;
+    let student = settled.student(&recipe);
     let weights = Checkpoint::load(&best_path(folder))?;
     let engine = Engine::new(library, 1);
     let get = |name: &str| {
@@ -72,7 +72,7 @@ pub fn export(
     let folded = fold(&engine, &student, get)?;
     let (spec, model) = build(&recipe, &settled, &student, &folded, about)?;
     let stamped = spec.stamp(&model)?;
-    let difference = verify(library, &engine, &student, &folded, &recipe, &stamped)?;
+    let difference = verify(library, &engine, &student, &folded, &stamped)?;
     if difference.is_nan() || difference > TOLERANCE {
         return Err(Error::new(
             ErrorKind::Export,
@@ -114,11 +114,11 @@ fn epochs(folder: &Path) -> Result<Vec<u8>> {
 fn build(
     recipe: &Recipe,
     settled: &Settled,
-    student: &SpeechStudent,
+    student: &Student,
     folded: &ParameterStore,
     about: BTreeMap<String, String>,
 ) -> Result<(ModelSpec, Vec<u8>)> {
-    let stride = student.config.stride;
+    let stride = student.stride();
     let chunk = CHUNK_FRAMES.next_multiple_of(stride);
     let mut net = Net::new(&recipe.name, Form::Stream);
     let built = student.build(&mut net, chunk)?;
@@ -146,7 +146,7 @@ fn build(
     let spec = ModelSpec {
         version: SPEC_VERSION,
         name: recipe.name.clone(),
-        task: Task::Speech,
+        task: recipe.task,
         role: Role::Student,
         license: recipe.license.clone(),
         sha256: String::new(),
@@ -155,16 +155,19 @@ fn build(
         front_end: settled.front_end.clone(),
         graph: GraphSpec {
             input: "features".to_owned(),
-            input_layout: InputLayout::BF1T,
+            input_layout: match student {
+                Student::Speech(_) => InputLayout::BF1T,
+                Student::Text(_) => InputLayout::BCHT,
+            },
             input_length: None,
             output: "logits".to_owned(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,
         },
         stride,
-        streaming: Some(StreamingSpec {
+        streaming: matches!(student, Student::Speech(_)).then(|| StreamingSpec {
             chunk_frames: chunk,
-            delay_frames: student.config.delay_frames,
+            delay_frames: student.delay(),
             flush_value: 0.0,
             state: net
                 .states()
@@ -185,23 +188,27 @@ fn build(
 fn verify(
     library: &Library,
     engine: &Engine,
-    student: &SpeechStudent,
+    student: &Student,
     folded: &ParameterStore,
-    recipe: &Recipe,
     stamped: &[u8],
 ) -> Result<f32> {
-    let frames = 6 * student.receptive_field() * student.config.stride + 5;
+    let stride = student.stride();
+    let frames = 6 * student.receptive_field() * stride;
+    // Speech is cut anywhere; the front-end of images pads to whole strides.
+    let frames = match student {
+        Student::Speech(_) => frames + 5,
+        Student::Text(_) => frames,
+    };
     let packer = Packer {
-        width: (frames + (student.config.delay_frames + 1) * student.config.stride)
-            .next_multiple_of(student.config.stride),
-        features: student.features,
-        stride: student.config.stride,
+        width: (frames + (student.delay() + 1) * stride).next_multiple_of(stride),
+        features: student.features(),
+        stride,
         gap: student.gap(),
-        delay: recipe.model.delay_frames,
+        delay: student.delay(),
         most: 1,
     };
     // A reproducible signal with the spread of normalized features.
-    let features = Array2::from_shape_fn((student.features, frames), |(f, t)| {
+    let features = Array2::from_shape_fn((student.features(), frames), |(f, t)| {
         let phase = (t * (f + 3)) as f32 * 0.037 + f as f32;
         phase.sin() + 0.5 * (phase * 2.7).cos()
     });
@@ -217,7 +224,7 @@ fn verify(
     let model = OrtModel::from_bytes(library, stamped.to_vec(), &OrtOptions::default())?;
     let model: Arc<dyn CtcModel> = Arc::new(model);
     let mut difference = 0.0f32;
-    for block in [CHUNK_FRAMES, 100 * student.config.stride] {
+    for block in [CHUNK_FRAMES, 100 * stride] {
         let mut sequence = Sequence::new(model.clone(), block);
         let mut found = Vec::new();
         found.extend(sequence.push(features.t())?);

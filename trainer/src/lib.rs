@@ -18,6 +18,7 @@ pub mod prepare;
 pub mod report;
 mod simd;
 pub mod student;
+pub mod synth;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

@@ -3,15 +3,16 @@
 
 use crate::config::{NormalizationKind, Recipe};
 use crate::data::batch::{Pick, picks};
+use crate::data::images::{ImageData, ImageSet};
 use crate::data::loader::Examples;
-use crate::data::speech::{SpeechData, SpeechExamples};
+use crate::data::speech::{SpeechData, SpeechSet};
 use crate::data::stats::feature_stats;
 use crate::data::store::OnProgress;
 use crate::graph::exec::Engine;
 use crate::report::write_report;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
-use crate::train::evaluate::Development;
+use crate::train::evaluate::{Compared, Development};
 use crate::train::feed::{load, plan};
 use crate::train::run::{
     EpochRecord, Observer, Setup, TrainingData, checkpoint_path, packer, train,
@@ -19,11 +20,12 @@ use crate::train::run::{
 use crate::train::start::Start;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
-use acolyte::spec::{FrontEnd, LogMelSpec, Normalization, TokensSpec};
+use acolyte::spec::{FrontEnd, LineSpec, LogMelSpec, Normalization, Task, TokensSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,14 +83,35 @@ impl Settled {
         }
     }
 
-    /// The student that a recipe describes over this vocabulary and these features.
-    pub fn student(&self, recipe: &Recipe) -> Result<SpeechStudent> {
-        Ok(SpeechStudent {
-            features: self.log_mel()?.mels,
-            vocabulary: self.tokens.pieces.len(),
-            config: recipe.model.clone(),
-        })
+    /// The line front-end.
+    pub fn line(&self) -> Result<&LineSpec> {
+        match &self.front_end {
+            FrontEnd::Line(spec) => Ok(spec),
+            other => Err(Error::new(
+                ErrorKind::Recipe,
+                format!("a student of scene text takes lines of images, found {other:?}"),
+            )),
+        }
     }
+
+    /// The student that a recipe describes over this vocabulary.
+    pub fn student(&self, recipe: &Recipe) -> Student {
+        Student::new(recipe, self.tokens.pieces.len())
+    }
+}
+
+/// What a run needs of a task's data.
+trait TaskData {
+    /// What the data, and the model that the run starts from, decide about the student.
+    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled>;
+    /// Which items are of which set, and how often an epoch sees each.
+    fn weights(&self) -> &[(Range<usize>, f32)];
+    /// The items to train on.
+    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>>;
+    /// The sets to judge on: name, items, their texts.
+    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>>;
+    /// How readings are compared.
+    fn compared(&self) -> Compared;
 }
 
 /// Options of one sitting.
@@ -125,31 +148,33 @@ pub fn run(
         Some(config) if !resume => Some(Start::open(config)?),
         _ => None,
     };
-    let data = SpeechData::open(recipe, data, progress)?;
+    let data: Box<dyn TaskData> = match recipe.task {
+        Task::SceneText => Box::new(ImageData::open(recipe, data, progress)?),
+        _ => Box::new(SpeechData::open(recipe, data, progress)?),
+    };
     let settled = if resume {
         Settled::load(folder)?
     } else {
-        let settled = settle(recipe, &data, start.as_ref())?;
+        let settled = data.settle(recipe, start.as_ref())?;
         settled.save(folder)?;
         settled
     };
-    let spec = settled.log_mel()?.clone();
-    let student = settled.student(recipe)?;
-    let examples = data.training(&spec)?;
+    let student = settled.student(recipe);
+    let examples = data.examples(&settled)?;
     let setup = Setup {
         recipe,
         folder,
         tokens: Arc::new(Tokens::new(settled.tokens.clone())?),
         longest: settled.longest,
-        development: development(recipe, &data, &spec, &student)?,
+        development: development(recipe, &*data, &settled, &student)?,
         student,
         start,
         resume,
         stop_after: sitting.stop_after,
     };
-    let order = |epoch: u64| order(recipe, &data, epoch);
+    let order = |epoch: u64| order(recipe, data.weights(), epoch);
     let training = TrainingData {
-        examples: &examples,
+        examples: &*examples,
         order: &order,
     };
     let result = train(engine, &setup, &training, observer);
@@ -161,25 +186,12 @@ pub fn run(
 }
 
 /// The picks of an epoch in random order.
-pub fn order(recipe: &Recipe, data: &SpeechData, epoch: u64) -> Vec<Pick> {
-    let mut picks = picks(data.weights(), recipe.seed, epoch);
+pub fn order(recipe: &Recipe, weights: &[(Range<usize>, f32)], epoch: u64) -> Vec<Pick> {
+    let mut picks = picks(weights, recipe.seed, epoch);
     let mut random = ChaCha8Rng::seed_from_u64(recipe.seed);
     random.set_stream(epoch);
     picks.shuffle(&mut random);
     picks
-}
-
-fn settle(recipe: &Recipe, data: &SpeechData, start: Option<&Start>) -> Result<Settled> {
-    let utterances = data.train().utterances();
-    let targets = utterances.iter().map(|utterance| utterance.targets.len());
-    Ok(Settled {
-        tokens: recipe.text.tokens_spec(data.alphabet()),
-        front_end: match start {
-            Some(start) => start.front_end(&recipe.features.spec(Normalization::None))?,
-            None => FrontEnd::LogMel(recipe.features.spec(measure(recipe, data)?)),
-        },
-        longest: targets.max().unwrap_or(1),
-    })
 }
 
 /// The normalization of the features, measured where it is fixed.
@@ -194,41 +206,110 @@ fn measure(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
         }
         NormalizationKind::Fixed => {
             let plain = data.judging(data.train(), &recipe.features.spec(Normalization::None))?;
-            let mut picks = order(recipe, data, 0);
+            let mut picks = order(recipe, SpeechData::weights(data), 0);
             picks.truncate(MEASURED);
             feature_stats(&plain, &picks)?.normalization()
         }
     })
 }
 
+impl TaskData for SpeechData {
+    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled> {
+        let utterances = self.train().utterances();
+        let targets = utterances.iter().map(|utterance| utterance.targets.len());
+        Ok(Settled {
+            tokens: recipe.text.tokens_spec(self.alphabet()),
+            front_end: match start {
+                Some(start) => {
+                    let asked = FrontEnd::LogMel(recipe.features.spec(Normalization::None));
+                    start.front_end(&asked)?
+                }
+                None => FrontEnd::LogMel(recipe.features.spec(measure(recipe, self)?)),
+            },
+            longest: targets.max().unwrap_or(1),
+        })
+    }
+
+    fn weights(&self) -> &[(Range<usize>, f32)] {
+        SpeechData::weights(self)
+    }
+
+    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>> {
+        Ok(Box::new(self.training(settled.log_mel()?)?))
+    }
+
+    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>> {
+        let judged = |set: &Arc<SpeechSet>| {
+            let examples = self.judging(set, settled.log_mel()?)?;
+            let texts = set.utterances().iter().map(|u| u.text.clone()).collect();
+            let examples: Box<dyn Examples> = Box::new(examples);
+            Ok((set.name.clone(), examples, texts))
+        };
+        self.dev().iter().map(judged).collect()
+    }
+
+    fn compared(&self) -> Compared {
+        Compared::AsWritten
+    }
+}
+
+impl TaskData for ImageData {
+    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled> {
+        let line = FrontEnd::Line(recipe.image.spec());
+        Ok(Settled {
+            tokens: recipe.text.tokens_spec(self.alphabet()),
+            front_end: match start {
+                Some(start) => start.front_end(&line)?,
+                None => line,
+            },
+            longest: self.longest(),
+        })
+    }
+
+    fn weights(&self) -> &[(Range<usize>, f32)] {
+        ImageData::weights(self)
+    }
+
+    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>> {
+        Ok(Box::new(self.training(settled.line()?)?))
+    }
+
+    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>> {
+        let judged = |set: &Arc<ImageSet>| {
+            let examples: Box<dyn Examples> = Box::new(self.judging(set, settled.line()?)?);
+            let texts = set.images.iter().map(|image| image.text.clone()).collect();
+            Ok((set.name.clone(), examples, texts))
+        };
+        self.dev().iter().map(judged).collect()
+    }
+
+    fn compared(&self) -> Compared {
+        Compared::Folded
+    }
+}
+
 /// The development sets as packed rows.
 fn development(
     recipe: &Recipe,
-    data: &SpeechData,
-    spec: &LogMelSpec,
-    student: &SpeechStudent,
+    data: &dyn TaskData,
+    settled: &Settled,
+    student: &Student,
 ) -> Result<Vec<Development>> {
     let packer = packer(recipe, student);
-    data.dev()
-        .iter()
-        .map(|set| {
-            let examples: SpeechExamples = data.judging(set, spec)?;
-            let picks: Vec<Pick> = (0..examples.len())
-                .map(|item| Pick { item, copy: 0 })
-                .collect();
-            let rows = plan(&examples, &packer, &picks, 0)?
-                .iter()
-                .map(|picks| load(&examples, &packer, picks, 0))
-                .collect::<Result<_>>()?;
-            Ok(Development {
-                name: set.name.clone(),
-                rows,
-                texts: set
-                    .utterances()
-                    .iter()
-                    .map(|utterance| utterance.text.clone())
-                    .collect(),
-            })
+    let packed = |(name, examples, texts): (String, Box<dyn Examples>, Vec<String>)| {
+        let picks: Vec<Pick> = (0..examples.len())
+            .map(|item| Pick { item, copy: 0 })
+            .collect();
+        let rows = plan(&*examples, &packer, &picks, 0)?
+            .iter()
+            .map(|picks| load(&*examples, &packer, picks, 0))
+            .collect::<Result<_>>()?;
+        Ok(Development {
+            name,
+            rows,
+            texts,
+            compared: data.compared(),
         })
-        .collect()
+    };
+    data.judged(settled)?.into_iter().map(packed).collect()
 }

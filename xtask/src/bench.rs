@@ -17,7 +17,7 @@ use std::process::Command;
 
 /// A measurement as a program prints it.
 #[derive(Debug, Deserialize)]
-struct Measured {
+pub struct Measured {
     work: String,
     value: f64,
     unit: String,
@@ -35,7 +35,7 @@ struct Against {
 }
 
 /// Rounds in which both sides run in turn.
-const ROUNDS: usize = 3;
+pub const ROUNDS: usize = 3;
 
 const AGAINST: [Against; 4] = [
     Against {
@@ -102,10 +102,13 @@ pub fn run(named: &Named) -> Result<()> {
     if name == "recognize" {
         return recognize(named);
     }
+    if name == "scene-text" {
+        return crate::scene_text::run(named);
+    }
     let names: Vec<&str> = AGAINST
         .iter()
         .map(|bench| bench.name)
-        .chain(["recognize"])
+        .chain(["recognize", "scene-text"])
         .collect();
     bail!(
         "no bench is called {name:?}; there are: {}",
@@ -114,7 +117,7 @@ pub fn run(named: &Named) -> Result<()> {
 }
 
 /// Runs a program and reads its measurements.
-fn measure(command: &mut Command) -> Result<Vec<Measured>> {
+pub fn measure(command: &mut Command) -> Result<Vec<Measured>> {
     let text = process::output(command)?;
     text.lines()
         .filter(|line| !line.trim().is_empty())
@@ -131,7 +134,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The medians over rounds, in the order in which the works first appeared.
-fn medians(rounds: &[Vec<Measured>]) -> Vec<(String, f64, String)> {
+pub fn medians(rounds: &[Vec<Measured>]) -> Vec<(String, f64, String)> {
     let first = rounds.first().map(Vec::as_slice).unwrap_or_default();
     first
         .iter()
@@ -189,7 +192,7 @@ fn against(bench: &Against, cpu_time: bool) -> Result<()> {
 }
 
 /// The end of a failure, which is where Python says what was wrong.
-fn last_line(error: &anyhow::Error) -> String {
+pub fn last_line(error: &anyhow::Error) -> String {
     let said = format!("{error:#}");
     said.lines().last().unwrap_or_default().to_owned()
 }

@@ -8,6 +8,7 @@ mod eval;
 mod peers;
 mod pins;
 mod process;
+mod scene_text;
 mod setup;
 mod table;
 mod test;

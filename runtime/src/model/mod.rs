@@ -7,6 +7,8 @@
 
 mod fake;
 mod file;
+#[cfg(feature = "onnx")]
+mod graph;
 pub mod header;
 #[cfg(feature = "onnx")]
 mod library;
@@ -15,13 +17,13 @@ mod options;
 #[cfg(feature = "onnx")]
 mod ort;
 #[cfg(feature = "onnx")]
+mod output;
+#[cfg(feature = "onnx")]
 mod pool;
 mod provider;
 #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
 mod search;
 mod sequence;
-#[cfg(feature = "onnx")]
-mod session;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod walk;
@@ -34,6 +36,8 @@ use std::fmt;
 
 pub use fake::FakeModel;
 pub use file::{MAX_MODEL_BYTES, ModelFile, read_bytes};
+#[cfg(feature = "onnx")]
+pub use graph::OrtGraph;
 #[cfg(feature = "onnx")]
 pub use library::{Library, LibraryOptions, TelemetryUploader};
 #[cfg(feature = "onnx")]

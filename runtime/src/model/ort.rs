@@ -1,17 +1,21 @@
-//! Runs an ONNX file with ONNX Runtime: the only place that runs sessions.
+//! Runs an ONNX file with ONNX Runtime: the only place that makes sessions.
 //!
-//! Features `[T, F]` are laid out as the spec says, B of them in a batch, and each output is brought to `[T', V]`.
+//! Features `[T, F]` are laid out as the spec says, with B = 1, and the output is brought to `[T', V]`.
 //! `ort`'s `run` needs a session for itself, so a model holds a bounded pool of them, made when they are
 //! needed; clones of a model share it.
 
 use super::header::Dim;
+use super::output::{floats, nodes, scores, shape_error};
 use super::pool::Pool;
-use super::session::{builder, commit, first_session};
-use super::{CtcModel, Library, ModelFile, ModelState, OrtOptions, ProviderReport};
-use crate::spec::{FrontEnd, InputLayout, ModelSpec, OutputLayout};
+use super::provider::{candidates, register};
+use super::{
+    CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
+};
+use crate::spec::{FrontEnd, InputLayout, ModelSpec};
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
-use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ndarray::{Array2, ArrayView2};
+use ort::session::builder::SessionBuilder;
+use ort::session::{Session, SessionInputValue};
 use ort::value::TensorRef;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,8 +36,8 @@ struct Shared {
     report: ProviderReport,
     sessions: Pool<Session>,
     fixed_frames: Option<usize>,
-    /// Whether the graph takes more than one item at a time.
-    any_batch: bool,
+    /// Whether a run may hold more than one item.
+    batches: bool,
 }
 
 impl OrtModel {
@@ -74,15 +78,16 @@ impl OrtModel {
         }
         let (session, report) = first_session(library, &file, options)?;
         let fixed_frames = fixed_frames(&file);
+        let batches = batches(&file);
         Ok(Self {
             shared: Arc::new(Shared {
-                any_batch: any_batch(&file),
                 library: library.clone(),
                 file,
                 options: options.clone(),
                 report,
                 sessions: Pool::new(options.pool, session),
                 fixed_frames,
+                batches,
             }),
         })
     }
@@ -111,15 +116,15 @@ impl OrtModel {
             std::process::id(),
             shared
         ));
-        let builder = builder(&shared.library, &shared.options, shared.report.used)
+        let builder = session_builder(&shared.library, &shared.options, shared.report.used)
             .and_then(|b| Ok(b.with_profiling(&prefix)?))
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
         let mut session = commit(builder, &shared.file)?;
         let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
         let frames = shared.fixed_frames.unwrap_or(frames);
-        let silence = Array2::zeros((frames, mels(spec)));
-        let mut state = ModelState::start(spec);
-        let ran = self.run_on(&mut session, &mut [(silence.view(), &mut state)]);
+        let silence = Array2::zeros((frames, spec.front_end.features()));
+        let state = &mut ModelState::start(spec);
+        let ran = self.run_on(&mut session, &mut [(silence.view(), state)]);
         let path = session
             .end_profiling()
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
@@ -133,31 +138,48 @@ impl OrtModel {
         })
     }
 
-    /// One run over a batch of blocks of equal length, each with its own state.
+    /// One run over blocks of equal length, each an item of the batch.
     fn run_on(
         &self,
         session: &mut Session,
-        blocks: &mut [Block<'_, '_>],
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
     ) -> Result<Vec<Array2<f32>>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
-        let (frames, width) = blocks
-            .first()
-            .map_or((0, 0), |(features, _)| features.dim());
+        let Some((frames, width)) = blocks.first().map(|(features, _)| features.dim()) else {
+            return Ok(Vec::new());
+        };
         let (b, t, f) = (blocks.len() as i64, frames as i64, width as i64);
         let (shape, turned): (Vec<i64>, bool) = match graph.input_layout {
             InputLayout::BF1T => (vec![b, f, 1, t], true),
             InputLayout::BFT => (vec![b, f, t], true),
             InputLayout::BTF => (vec![b, t, f], false),
-        };
-        let mut data: Vec<f32> = Vec::with_capacity(blocks.len() * frames * width);
-        for (features, _) in blocks.iter() {
-            match turned {
-                true => data.extend(features.t().iter()),
-                false => data.extend(features.iter()),
+            InputLayout::BCHT => {
+                let height = match &spec.front_end {
+                    FrontEnd::Line(line) => line.height as i64,
+                    FrontEnd::LogMel(_) => 1,
+                };
+                (vec![b, f / height, height, t], true)
             }
-        }
+        };
+        let view = |block: usize| match turned {
+            true => blocks[block].0.t(),
+            false => blocks[block].0,
+        };
+        // One block that lies as the graph wants it is read in place.
+        let only = (blocks.len() == 1).then(|| view(0));
+        let data = match only.as_ref().and_then(|view| view.to_slice()) {
+            Some(slice) => Cow::Borrowed(slice),
+            None => Cow::Owned((0..blocks.len()).flat_map(|i| view(i).into_iter().copied()).collect()),
+        };
         let lengths = vec![t; blocks.len()];
+        let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
+        let before: Vec<Vec<f32>> = (0..states.len())
+            .map(|index| {
+                let parts = blocks.iter().flat_map(|(_, state)| &state.tensors()[index]);
+                parts.copied().collect()
+            })
+            .collect();
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
         let view = TensorRef::from_array_view((shape, &data[..])).map_err(wrong)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
@@ -166,14 +188,7 @@ impl OrtModel {
             let view = TensorRef::from_array_view(([b], &lengths[..])).map_err(wrong)?;
             inputs.push((Cow::from(name.as_str()), view.into()));
         }
-        let entries = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
-        let states: Vec<Vec<f32>> = (0..entries.len())
-            .map(|entry| {
-                let of_each = blocks.iter().map(|(_, state)| &state.tensors()[entry][..]);
-                of_each.collect::<Vec<_>>().concat()
-            })
-            .collect();
-        for (entry, tensor) in entries.iter().zip(&states) {
+        for (entry, tensor) in states.iter().zip(&before) {
             let axes = entry.shape.iter().map(|&n| n as i64);
             let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
             let view = TensorRef::from_array_view((shape, &tensor[..])).map_err(wrong)?;
@@ -183,33 +198,33 @@ impl OrtModel {
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
         let scores = scores(spec, &outputs, blocks.len())?;
-        for (index, entry) in entries.iter().enumerate() {
+        for (index, entry) in states.iter().enumerate() {
             let (shape, next) = floats(&outputs, &entry.output)?;
-            let size: usize = entry.shape.iter().product();
+            let size = entry.shape.iter().product::<usize>();
             if next.len() != size * blocks.len() {
                 return Err(shape_error(&entry.output, shape, &entry.shape));
             }
-            for (at, (_, state)) in blocks.iter_mut().enumerate() {
-                state.tensors_mut()[index].copy_from_slice(&next[at * size..][..size]);
+            for ((_, state), next) in blocks.iter_mut().zip(next.chunks_exact(size.max(1))) {
+                state.tensors_mut()[index].copy_from_slice(next);
             }
         }
         Ok(scores)
     }
 
-    /// Fails unless features `[T, F]` and state are of this model.
-    fn check(&self, features: &ArrayView2<'_, f32>, state: &ModelState) -> Result<()> {
+    /// Whether the features and the state are such as the model takes.
+    fn admit(&self, features: &ArrayView2<'_, f32>, state: &ModelState) -> Result<()> {
         let shared = &*self.shared;
         let spec = shared.file.spec();
         let (frames, width) = features.dim();
         let whole_steps = spec.streaming.is_none() || frames.is_multiple_of(spec.stride);
         let fits = shared.fixed_frames.is_none_or(|fixed| fixed == frames);
-        if width != mels(spec) || frames == 0 || !whole_steps || !fits {
+        let expected = spec.front_end.features();
+        if width != expected || frames == 0 || !whole_steps || !fits {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "features of shape [{frames}, {width}]: the model takes {} features, and frames in \
+                    "features of shape [{frames}, {width}]: the model takes {expected} features, and frames in \
                      multiples of {}{}",
-                    mels(spec),
                     spec.stride,
                     shared
                         .fixed_frames
@@ -227,22 +242,7 @@ impl OrtModel {
         }
         Ok(())
     }
-
-    /// Runs checked blocks on a session of the pool.
-    fn run_checked(&self, blocks: &mut [Block<'_, '_>]) -> Result<Vec<Array2<f32>>> {
-        let shared = &*self.shared;
-        let make = || {
-            let builder = builder(&shared.library, &shared.options, shared.report.used)
-                .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
-            commit(builder, &shared.file)
-        };
-        let run = |session: &mut Session| self.run_on(session, blocks);
-        shared.sessions.with(make, run)
-    }
 }
-
-/// Features `[T, F]` and the state they go on from.
-type Block<'f, 's> = (ArrayView2<'f, f32>, &'s mut ModelState);
 
 impl CtcModel for OrtModel {
     fn spec(&self) -> &ModelSpec {
@@ -254,8 +254,7 @@ impl CtcModel for OrtModel {
     }
 
     fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
-        self.check(&features, state)?;
-        let mut scores = self.run_checked(&mut [(features, state)])?;
+        let mut scores = self.run_batch(&mut [(features, state)])?;
         scores
             .pop()
             .ok_or_else(|| Error::new(ErrorKind::Inference, "the run gave no scores"))
@@ -265,35 +264,27 @@ impl CtcModel for OrtModel {
         &self,
         blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
     ) -> Result<Vec<Array2<f32>>> {
+        let shared = &*self.shared;
         for (features, state) in blocks.iter() {
-            self.check(features, state)?;
+            self.admit(features, state)?;
         }
-        let Some(frames) = blocks.first().map(|(features, _)| features.nrows()) else {
-            return Ok(Vec::new());
+        let make = || {
+            let builder = session_builder(&shared.library, &shared.options, shared.report.used)
+                .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
+            commit(builder, &shared.file)
         };
-        let even = blocks
-            .iter()
-            .all(|(features, _)| features.nrows() == frames);
-        if even && self.shared.any_batch {
-            return self.run_checked(blocks);
-        }
-        let runs = blocks.iter_mut();
-        runs.map(|(features, state)| self.run(features.view(), state))
-            .collect()
+        // Equal lengths that follow one another share a run, where the graph takes more than one item.
+        let together = |a: &(ArrayView2<'_, f32>, &mut ModelState), b: &(ArrayView2<'_, f32>, &mut ModelState)| {
+            shared.batches && a.0.nrows() == b.0.nrows()
+        };
+        shared.sessions.with(make, |session| {
+            let mut scores = Vec::with_capacity(blocks.len());
+            for blocks in blocks.chunk_by_mut(together) {
+                scores.append(&mut self.run_on(session, blocks)?);
+            }
+            Ok(scores)
+        })
     }
-}
-
-/// Features of one frame.
-fn mels(spec: &ModelSpec) -> usize {
-    let FrontEnd::LogMel(mel) = &spec.front_end;
-    mel.mels
-}
-
-/// Whether the graph's input takes any number of items.
-fn any_batch(file: &ModelFile) -> bool {
-    let input = file.header().input(&file.spec().graph.input);
-    let batch = input.and_then(|input| input.dims.as_ref()?.first().cloned());
-    !matches!(batch, Some(Dim::Fixed(_)))
 }
 
 /// The number of frames the graph's time axis is fixed to.
@@ -301,7 +292,7 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     let graph = &file.spec().graph;
     let dims = file.header().input(&graph.input)?.dims.as_ref()?;
     let axis = match graph.input_layout {
-        InputLayout::BF1T => 3,
+        InputLayout::BF1T | InputLayout::BCHT => 3,
         InputLayout::BFT => 2,
         InputLayout::BTF => 1,
     };
@@ -311,106 +302,96 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     }
 }
 
-pub(super) fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
-    Error::new(kind, format!("{what}: {}", error.message()))
+/// Whether the graph's batch axis is free.
+fn batches(file: &ModelFile) -> bool {
+    let input = file.header().input(&file.spec().graph.input);
+    let first = input.and_then(|input| input.dims.as_ref()?.first());
+    !matches!(first, Some(Dim::Fixed(_)))
 }
 
-/// An output's shape and numbers.
-fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<(&'o [i64], &'o [f32])> {
-    let value = outputs.get(name).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Inference,
-            format!("the run gave no output {name:?}"),
-        )
-    })?;
-    let (shape, data) = value
-        .try_extract_tensor::<f32>()
-        .map_err(|e| failed(ErrorKind::Inference, &format!("output {name:?}"), e))?;
-    Ok((shape, data))
-}
-
-/// The output brought to `[T', V]` for each of `items`.
-fn scores(
-    spec: &ModelSpec,
-    outputs: &SessionOutputs<'_>,
-    items: usize,
-) -> Result<Vec<Array2<f32>>> {
-    let name = &spec.graph.output;
-    let pieces = spec.tokens.pieces.len();
-    let (shape, data) = floats(outputs, name)?;
-    let (b, v) = (items as i64, pieces as i64);
-    let steps = match (spec.graph.output_layout, shape) {
-        (OutputLayout::BV1T, &[n, w, 1, t]) if (n, w) == (b, v) => t,
-        (OutputLayout::BTV, &[n, t, w]) if (n, w) == (b, v) => t,
-        (OutputLayout::TBV, &[t, n, w]) if (n, w) == (b, v) => t,
-        _ => return Err(shape_error(name, shape, &[pieces])),
-    };
-    let steps = usize::try_from(steps).unwrap_or_default();
-    // Axes of items, frames and tokens in memory order.
-    let (sizes, order) = match spec.graph.output_layout {
-        OutputLayout::BV1T => ([items, pieces, steps], [0, 2, 1]),
-        OutputLayout::BTV => ([items, steps, pieces], [0, 1, 2]),
-        OutputLayout::TBV => ([steps, items, pieces], [1, 0, 2]),
-    };
-    let all = ArrayView3::from_shape(sizes, data)
-        .map_err(|e| Error::new(ErrorKind::Inference, format!("output {name:?}")).with_source(e))?
-        .permuted_axes(order);
-    all.outer_iter()
-        .map(|item| sound(name, item.as_standard_layout().into_owned()))
-        .collect()
-}
-
-/// Scores `[T', V]` that are numbers.
-fn sound(name: &str, scores: Array2<f32>) -> Result<Array2<f32>> {
-    // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
-    let broken = scores
-        .axis_iter(Axis(0))
-        .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
-    match broken {
-        None => Ok(scores),
-        Some(step) => Err(Error::new(
-            ErrorKind::Inference,
-            format!(
-                "output {name:?} holds NaN or infinity at frame {step}: the weights are damaged, or the input \
-                 is far outside what the model was trained on"
-            ),
-        )),
-    }
-}
-
-fn shape_error(name: &str, found: &[i64], expected: &[usize]) -> Error {
-    Error::new(
-        ErrorKind::Spec,
-        format!(
-            "output {name:?} came with shape {found:?}, the spec calls for one item of {expected:?} (tokens, or \
-             the state's shape)"
-        ),
-    )
-}
-
-/// Nodes per provider in a profile that ONNX Runtime wrote: a JSON list of events.
-fn nodes(profile: &[u8]) -> Result<BTreeMap<String, usize>> {
-    let events: Vec<serde_json::Value> = serde_json::from_slice(profile).map_err(|e| {
-        Error::new(ErrorKind::Inference, "ONNX Runtime's profile is no JSON").with_source(e)
-    })?;
-    let mut counts = BTreeMap::new();
-    for event in events {
-        if event["cat"] == "Node"
-            && let Some(provider) = event["args"]["provider"].as_str()
-        {
-            *counts.entry(provider.to_owned()).or_default() += 1;
+/// A session on the first provider that takes the graph, and the report on it.
+fn first_session(
+    library: &Library,
+    file: &ModelFile,
+    options: &OrtOptions,
+) -> Result<(Session, ProviderReport)> {
+    let mut declined = Vec::new();
+    let tried = candidates(library, options.provider)?;
+    for (index, &used) in tried.iter().enumerate() {
+        let last = index + 1 == tried.len();
+        let session = session_builder(library, options, used)
+            .map_err(|e| failed(ErrorKind::Provider, &format!("provider {used}"), e))
+            .and_then(|builder| commit(builder, file));
+        match session {
+            Ok(session) => {
+                let reason = match (options.provider, declined.as_slice()) {
+                    (Provider::Auto, []) if used == Provider::Cpu => {
+                        "no other provider is in this build and library".to_owned()
+                    }
+                    (Provider::Auto, []) => "the first that took the graph".to_owned(),
+                    (Provider::Auto, declined) => format!("fell back: {}", declined.join("; ")),
+                    _ => "as requested".to_owned(),
+                };
+                let every = || (used == Provider::Cpu).then(|| file.header().nodes());
+                let report = ProviderReport {
+                    requested: options.provider,
+                    used,
+                    reason,
+                    fell_back: !declined.is_empty(),
+                    nodes: every().map(|n| BTreeMap::from([("CPUExecutionProvider".into(), n)])),
+                };
+                return Ok((session, report));
+            }
+            Err(error) if last && used == Provider::Cpu => return Err(error),
+            Err(error) if last => {
+                let message =
+                    format!("provider {used} was asked for and did not take the model: {error}");
+                return Err(Error::new(ErrorKind::Provider, message).with_source(error));
+            }
+            Err(error) => declined.push(format!("{used}: {error}")),
         }
     }
-    Ok(counts)
+    Err(Error::new(ErrorKind::Provider, "no provider to try"))
+}
+
+pub(super) fn session_builder(
+    library: &Library,
+    options: &OrtOptions,
+    provider: Provider,
+) -> ort::Result<SessionBuilder> {
+    let cpu_nodes = match options.provider {
+        Provider::Auto => CpuNodes::Allow,
+        _ => options.cpu_nodes,
+    };
+    let builder = SessionBuilder::new(library.environment())?
+        .with_intra_threads(options.threads)?
+        .with_inter_threads(1)?
+        // A memory pattern is kept for every length ever seen, and utterances have all lengths.
+        .with_memory_pattern(false)?;
+    register(builder, provider, cpu_nodes)
+}
+
+fn commit(builder: SessionBuilder, file: &ModelFile) -> Result<Session> {
+    commit_bytes(builder, file.bytes())
+}
+
+pub(super) fn commit_bytes(mut builder: SessionBuilder, bytes: &[u8]) -> Result<Session> {
+    builder
+        .commit_from_memory(bytes)
+        .map_err(|e| failed(ErrorKind::Model, "ONNX Runtime refuses the graph", e))
+}
+
+pub(super) fn failed<R>(kind: ErrorKind, what: &str, error: ort::Error<R>) -> Error {
+    Error::new(kind, format!("{what}: {}", error.message()))
 }
 
 #[cfg(test)]
 #[cfg(feature = "load-dynamic")]
 mod tests {
     use super::*;
+    use crate::model::Sequence;
     use crate::model::testing::{TINY, Tiny, tiny_onnx, tiny_spec};
-    use crate::model::{Provider, Sequence};
-    use ndarray::concatenate;
+    use ndarray::{Axis, concatenate};
 
     fn stamped(tiny: Tiny) -> Vec<u8> {
         tiny_spec(tiny).stamp(&tiny_onnx(tiny)).unwrap()

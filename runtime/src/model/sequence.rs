@@ -7,7 +7,6 @@
 //! without a run. A model that does not stream is run once, on exactly its T frames.
 
 use super::{CtcModel, ModelState};
-use crate::spec::FrontEnd;
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use std::sync::Arc;
@@ -49,7 +48,6 @@ impl Sequence {
     /// stride, and overruled by a graph with a fixed time axis.
     pub fn new(model: Arc<dyn CtcModel>, block_frames: usize) -> Self {
         let spec = model.spec();
-        let FrontEnd::LogMel(mel) = &spec.front_end;
         let stride = spec.stride.max(1);
         let streaming = spec.streaming.as_ref();
         let block = streaming.map(|_| {
@@ -62,7 +60,7 @@ impl Sequence {
             state: ModelState::start(spec),
             block,
             pending: Vec::new(),
-            features: mel.mels,
+            features: spec.front_end.features(),
             pieces: spec.tokens.pieces.len(),
             stride,
             delay: streaming.map_or(0, |s| s.delay_frames),

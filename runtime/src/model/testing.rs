@@ -244,3 +244,28 @@ pub(crate) fn tiny_spec(tiny: Tiny) -> ModelSpec {
         }),
     }
 }
+
+/// The spec of a fake model of images: `height` rows of gray, `height` tokens, stride 2: token v scores row v.
+pub(crate) fn line_spec(height: usize) -> ModelSpec {
+    let speech = tiny_spec(Tiny {
+        size: height,
+        ..TINY
+    });
+    ModelSpec {
+        task: Task::SceneText,
+        front_end: FrontEnd::Line(crate::spec::LineSpec {
+            height,
+            multiple: 4,
+            min_width: 4,
+            max_width: 512,
+            normalization: Normalization::None,
+            ..Default::default()
+        }),
+        graph: GraphSpec {
+            input_layout: InputLayout::BCHT,
+            ..speech.graph
+        },
+        streaming: None,
+        ..speech
+    }
+}

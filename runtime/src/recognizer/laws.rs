@@ -246,8 +246,9 @@ fn another_model_takes_over_between_utterances_and_hears_every_sample() {
         assert_eq!(texts(&events), texts(&alone), "at {at}");
     }
     let mut spec = fake_spec();
-    let FrontEnd::LogMel(mel) = &mut spec.front_end;
-    (mel.sample_rate, mel.high_hz) = (8_000, 4_000.0);
+    if let FrontEnd::LogMel(mel) = &mut spec.front_end {
+        (mel.sample_rate, mel.high_hz) = (8_000, 4_000.0);
+    }
     let slower = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap();
     let error = stream(&Decoding::greedy())
         .swap(&slower, &Decoding::greedy())
@@ -331,8 +332,9 @@ fn streams_run_together_equal_streams_alone() {
 fn models_that_take_whole_utterances_say_so() {
     let mut whole = fake_spec();
     whole.streaming = None;
-    let FrontEnd::LogMel(mel) = &mut whole.front_end;
-    mel.normalization = Normalization::Utterance { epsilon: 1e-3 };
+    if let FrontEnd::LogMel(mel) = &mut whole.front_end {
+        mel.normalization = Normalization::Utterance { epsilon: 1e-3 };
+    }
     let recognizer = SpeechRecognizer::new(FakeModel::new(whole).unwrap()).unwrap();
     let error = recognizer.stream(&Decoding::greedy()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Role);

@@ -5,20 +5,21 @@
 //! `i * stride * hop_length` of the model's rate; spans are given in seconds.
 
 use super::front::Front;
+use super::serves;
 use crate::audio::{Audio, Resampler};
 use crate::decode::{Decoder, Plan};
 use crate::features::Fbank;
 use crate::model::{BLOCK_FRAMES, CtcModel, Sequence};
-use crate::spec::{FrontEnd, LogMelSpec, ModelSpec, Normalization, Role, Task};
+use crate::spec::{FrontEnd, LogMelSpec, ModelSpec, Normalization, Task};
 use crate::transcript::{FrameSpan, NBest, TimeSpan, Transcript};
 use crate::{Decoding, Error, ErrorKind, LogProbs, Result, Tokens};
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use std::sync::Arc;
 
 #[cfg(feature = "onnx")]
-use crate::model::{CpuNodes, Library, ModelFile, OrtModel, OrtOptions, Provider};
+use super::builder::{Opened, RecognizerBuilder};
 #[cfg(feature = "onnx")]
-use std::path::Path;
+use crate::model::{Library, OrtModel};
 
 /// Samples that go from resampler to front-end at a time: about two seconds.
 const BLOCK_SAMPLES: usize = 1 << 15;
@@ -27,6 +28,7 @@ const BLOCK_SAMPLES: usize = 1 << 15;
 #[derive(Debug, Clone)]
 pub struct SpeechRecognizer {
     model: Arc<dyn CtcModel>,
+    mel: LogMelSpec,
     fbank: Fbank,
     tokens: Arc<Tokens>,
     block_frames: usize,
@@ -40,10 +42,11 @@ impl SpeechRecognizer {
     /// have to find; [`ErrorKind::Spec`] if front-end or tokens are not what can be run.
     pub fn new(model: impl CtcModel + 'static) -> Result<Self> {
         let spec = model.spec();
-        serves(spec)?;
-        let FrontEnd::LogMel(mel) = &spec.front_end;
+        serves(spec, Task::Speech)?;
+        let mel = log_mel(spec)?.clone();
         Ok(Self {
-            fbank: Fbank::new(mel)?,
+            fbank: Fbank::new(&mel)?,
+            mel,
             tokens: Arc::new(Tokens::new(spec.tokens.clone())?),
             model: Arc::new(model),
             block_frames: BLOCK_FRAMES,
@@ -52,11 +55,8 @@ impl SpeechRecognizer {
 
     /// The way to a recognizer over an ONNX file.
     #[cfg(feature = "onnx")]
-    pub fn builder(library: &Library) -> SpeechRecognizerBuilder {
-        SpeechRecognizerBuilder {
-            library: library.clone(),
-            options: OrtOptions::default(),
-        }
+    pub fn builder(library: &Library) -> RecognizerBuilder<Self> {
+        RecognizerBuilder::new(library)
     }
 
     /// The same recognizer with blocks of `frames` feature frames where the model can be run in blocks; the
@@ -89,7 +89,7 @@ impl SpeechRecognizer {
 
     /// Seconds from one output frame to the next.
     pub fn seconds_per_frame(&self) -> f64 {
-        let mel = self.log_mel();
+        let mel = &self.mel;
         (self.spec().stride * mel.hop_length) as f64 / f64::from(mel.sample_rate)
     }
 
@@ -139,11 +139,6 @@ impl SpeechRecognizer {
             .map_err(|e| Error::new(ErrorKind::Inference, "scores").with_source(e))
     }
 
-    fn log_mel(&self) -> &LogMelSpec {
-        let FrontEnd::LogMel(mel) = &self.spec().front_end;
-        mel
-    }
-
     fn push(&self, decoder: &mut Decoder, scores: Array2<f32>) -> Result<()> {
         let values = self.spec().graph.output_values;
         decoder.push(&LogProbs::new(scores.view(), values))
@@ -151,7 +146,7 @@ impl SpeechRecognizer {
 
     /// Runs a recording through front-end and model, handing each block of scores to `sink`.
     fn run(&self, audio: &Audio, mut sink: impl FnMut(Array2<f32>) -> Result<()>) -> Result<()> {
-        let mel = self.log_mel();
+        let mel = &self.mel;
         if let Normalization::Utterance { .. } = mel.normalization {
             let mut sequence = Sequence::new(self.model.clone(), self.block_frames);
             let features = self.fbank.compute(&audio.mono(mel.sample_rate)?)?;
@@ -173,94 +168,22 @@ impl SpeechRecognizer {
     }
 }
 
-/// Whether a recognizer of speech may use the model.
-fn serves(spec: &ModelSpec) -> Result<()> {
-    let refuse = |message: &str| {
-        let name = &spec.name;
-        Err(Error::new(
-            ErrorKind::Role,
-            format!("model {name:?} {message}"),
-        ))
-    };
-    match (spec.task, spec.role) {
-        (Task::SceneText, _) => refuse("reads images, not speech: use a speech model"),
-        (_, Role::OracleTeacher) => refuse(
-            "is an oracle teacher: it takes the transcript as an input, so it cannot find one; use a student \
-             that it taught",
-        ),
-        (Task::Speech, Role::Student | Role::Teacher) => Ok(()),
+fn log_mel(spec: &ModelSpec) -> Result<&LogMelSpec> {
+    match &spec.front_end {
+        FrontEnd::LogMel(mel) => Ok(mel),
+        FrontEnd::Line(_) => Err(Error::new(
+            ErrorKind::Spec,
+            "a model of speech with a front-end for images",
+        )),
     }
 }
 
-/// How an ONNX file is opened as a speech recognizer.
 #[cfg(feature = "onnx")]
-#[derive(Debug, Clone)]
-#[must_use = "open a file or bytes with it"]
-pub struct SpeechRecognizerBuilder {
-    library: Library,
-    options: OrtOptions,
-}
+impl Opened for SpeechRecognizer {
+    const TASK: Task = Task::Speech;
 
-#[cfg(feature = "onnx")]
-impl SpeechRecognizerBuilder {
-    /// What the model runs on; a named provider is required, never replaced.
-    pub fn provider(mut self, provider: Provider) -> Self {
-        self.options.provider = provider;
-        self
-    }
-
-    /// Whether nodes that a named provider does not run may run on the CPU.
-    pub fn cpu_nodes(mut self, cpu_nodes: CpuNodes) -> Self {
-        self.options.cpu_nodes = cpu_nodes;
-        self
-    }
-
-    /// Threads within one run of the model.
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.options.threads = threads;
-        self
-    }
-
-    /// Most runs at one time.
-    pub fn pool(mut self, pool: usize) -> Self {
-        self.options.pool = pool;
-        self
-    }
-
-    /// Opens the model file at `path`.
-    ///
-    /// # Errors
-    /// As [`OrtModel::open`] and [`SpeechRecognizer::new`]; they name the path.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<SpeechRecognizer> {
-        let path = path.as_ref();
-        ModelFile::open(path)
-            .and_then(|file| self.from_file(file))
-            .map_err(|e| e.with_path(path))
-    }
-
-    /// Opens a model held in memory.
-    ///
-    /// # Errors
-    /// As [`OrtModel::from_bytes`] and [`SpeechRecognizer::new`].
-    #[allow(
-        clippy::wrong_self_convention,
-        reason = "the builder's verb, like `open`"
-    )]
-    pub fn from_bytes(self, bytes: impl Into<Arc<[u8]>>) -> Result<SpeechRecognizer> {
-        self.from_file(ModelFile::from_bytes(bytes)?)
-    }
-
-    /// Opens a model that was read and checked.
-    ///
-    /// # Errors
-    /// As [`OrtModel::from_file`] and [`SpeechRecognizer::new`].
-    #[allow(
-        clippy::wrong_self_convention,
-        reason = "the builder's verb, like `open`"
-    )]
-    pub fn from_file(self, file: ModelFile) -> Result<SpeechRecognizer> {
-        serves(file.spec())?;
-        SpeechRecognizer::new(OrtModel::from_file(&self.library, file, &self.options)?)
+    fn over(model: OrtModel) -> Result<Self> {
+        Self::new(model)
     }
 }
 
@@ -268,8 +191,11 @@ impl SpeechRecognizerBuilder {
 mod tests {
     use super::*;
     use crate::model::FakeModel;
-    use crate::model::testing::{TINY, tiny_spec};
+    #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
+    use crate::model::Provider;
+    use crate::model::testing::{TINY, line_spec, tiny_spec};
     use crate::recognizer::testing::{fake, fake_spec, tones};
+    use crate::spec::Role;
 
     const fn is_shared<T: Clone + Send + Sync + 'static>() {}
     const _: () = is_shared::<SpeechRecognizer>();
@@ -335,15 +261,14 @@ mod tests {
 
     #[test]
     fn oracle_teachers_and_other_tasks_are_refused_with_the_reason() {
-        for (role, task, word) in [
-            (Role::OracleTeacher, Task::Speech, "takes the transcript"),
-            (Role::Student, Task::SceneText, "reads images"),
+        let oracle = ModelSpec {
+            role: Role::OracleTeacher,
+            ..fake_spec()
+        };
+        for (spec, word) in [
+            (oracle, "takes the transcript"),
+            (line_spec(8), "reads images"),
         ] {
-            let spec = ModelSpec {
-                role,
-                task,
-                ..fake_spec()
-            };
             let error = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Role);
             assert!(error.to_string().contains(word), "{error}");
@@ -354,7 +279,7 @@ mod tests {
     fn normalization_over_the_utterance_takes_it_whole() {
         let mut spec = fake_spec();
         spec.streaming = None;
-        let FrontEnd::LogMel(mel) = &mut spec.front_end;
+        let FrontEnd::LogMel(mel) = &mut spec.front_end else { panic!("a speech model") };
         mel.normalization = Normalization::Utterance { epsilon: 1e-3 };
         let recognizer = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap();
         let audio = tones("ab", 48_000, 1);

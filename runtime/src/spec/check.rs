@@ -6,7 +6,7 @@
 
 use super::{
     FrontEnd, InputLayout, LogGuard, LogMelSpec, ModelSpec, Normalization, OutputLayout, Role,
-    SPEC_VERSION, StreamingSpec,
+    SPEC_VERSION, StreamingSpec, Task,
 };
 use crate::model::header::{Dim, ElementType, ModelHeader, TensorInfo};
 use crate::{Error, ErrorKind, Result};
@@ -20,10 +20,11 @@ const MAX_STATE: usize = 1 << 26;
 macro_rules! demand {
     ($holds:expr, $($message:tt)+) => {
         if !$holds {
-            return Err(Error::new(ErrorKind::Spec, format!("the spec: {}", format_args!($($message)+))));
+            return Err(crate::Error::new(crate::ErrorKind::Spec, format!("the spec: {}", format_args!($($message)+))));
         }
     };
 }
+pub(super) use demand;
 
 impl ModelSpec {
     /// Checks the spec against itself: ids within the vocabulary, finite and positive where that is needed,
@@ -61,11 +62,29 @@ impl ModelSpec {
             !self.license.is_empty(),
             "license is empty: give an SPDX expression, or `unknown`"
         );
-        let FrontEnd::LogMel(mel) = &self.front_end;
-        log_mel(mel)?;
+        let normalization = match &self.front_end {
+            FrontEnd::LogMel(mel) => {
+                log_mel(mel)?;
+                &mel.normalization
+            }
+            FrontEnd::Line(line) => {
+                line.validate(self.stride)?;
+                &line.normalization
+            }
+        };
+        let image = matches!(self.front_end, FrontEnd::Line(_));
+        demand!(
+            image == (self.task == Task::SceneText)
+                && image == (self.graph.input_layout == InputLayout::BCHT),
+            "task {:?}, the front-end and input_layout {:?} do not belong together: speech takes log-mel features, \
+             scene text lines in the layout \"B C H T\"",
+            self.task,
+            self.graph.input_layout
+        );
         if let Some(streaming) = &self.streaming {
+            demand!(!image, "a model of images does not stream: set `streaming` aside");
             demand!(
-                !matches!(mel.normalization, Normalization::Utterance { .. }),
+                !matches!(normalization, Normalization::Utterance { .. }),
                 "normalization over the whole utterance cannot stream: set `streaming` aside, or use fixed \
                  mean and deviation"
             );
@@ -149,8 +168,7 @@ impl ModelSpec {
 
     fn check_input(&self, input: &TensorInfo) -> Result<()> {
         element(input, ElementType::F32)?;
-        let FrontEnd::LogMel(mel) = &self.front_end;
-        let features = ("F", Some(mel.mels));
+        let features = ("F", Some(self.front_end.features()));
         let frames = self.fixed_frames(input);
         match self.graph.input_layout {
             InputLayout::BF1T => axes(
@@ -159,8 +177,10 @@ impl ModelSpec {
             ),
             InputLayout::BFT => axes(input, &[("B", None), features, ("T", frames)]),
             InputLayout::BTF => axes(input, &[("B", None), ("T", frames), features]),
+            InputLayout::BCHT => axes(input, &self.image_axes(frames)),
         }?;
-        if self.streaming.is_none() && frames.is_some() {
+        let image = matches!(self.front_end, FrontEnd::Line(_));
+        if self.streaming.is_none() && frames.is_some() && !image {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!(
@@ -172,10 +192,18 @@ impl ModelSpec {
         Ok(())
     }
 
+    fn image_axes(&self, frames: Option<usize>) -> [(&'static str, Option<usize>); 4] {
+        let (channels, height) = match &self.front_end {
+            FrontEnd::Line(line) => (Some(line.channels.count()), Some(line.height)),
+            FrontEnd::LogMel(_) => (None, None),
+        };
+        [("B", None), ("C", channels), ("H", height), ("T", frames)]
+    }
+
     /// The number of frames the graph insists on, which must be the chunk's where the model streams.
     fn fixed_frames(&self, input: &TensorInfo) -> Option<usize> {
         let axis = match self.graph.input_layout {
-            InputLayout::BF1T => 3,
+            InputLayout::BF1T | InputLayout::BCHT => 3,
             InputLayout::BFT => 2,
             InputLayout::BTF => 1,
         };
@@ -431,7 +459,7 @@ mod tests {
             ),
             (
                 |s| {
-                    let FrontEnd::LogMel(mel) = &mut s.front_end;
+                    let FrontEnd::LogMel(mel) = &mut s.front_end else { return };
                     mel.mels = 80;
                 },
                 "has 8 where the spec says 80",
@@ -490,7 +518,7 @@ mod tests {
         ];
         for (change, words) in cases {
             let mut spec = tiny_spec(TINY);
-            let FrontEnd::LogMel(mut mel) = spec.front_end.clone();
+            let FrontEnd::LogMel(mut mel) = spec.front_end.clone() else { panic!("a speech model") };
             change(&mut spec, &mut mel);
             spec.front_end = FrontEnd::LogMel(mel);
             let error = spec.validate().expect_err(words);
@@ -502,7 +530,7 @@ mod tests {
     #[test]
     fn utterance_normalization_and_newer_versions_are_refused() {
         let mut spec = tiny_spec(TINY);
-        let FrontEnd::LogMel(mel) = &mut spec.front_end;
+        let FrontEnd::LogMel(mel) = &mut spec.front_end else { panic!("a speech model") };
         mel.normalization = Normalization::Utterance { epsilon: 1e-5 };
         assert_eq!(spec.validate().unwrap_err().kind(), ErrorKind::Spec);
         let mut spec = tiny_spec(TINY);

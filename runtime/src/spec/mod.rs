@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod check;
+mod line;
 mod stamp;
+
+pub use line::{ImageChannels, LineSpec};
 
 /// The ONNX metadata key that holds the spec.
 pub const SPEC_KEY: &str = "acolyte.spec";
@@ -78,6 +81,18 @@ pub struct TokensSpec {
 pub enum FrontEnd {
     /// Log-mel filterbank energies of mono audio, `[T, F]`.
     LogMel(LogMelSpec),
+    /// An image of a word or line scaled to a height, `[T, F]` with F = C * H.
+    Line(LineSpec),
+}
+
+impl FrontEnd {
+    /// Features of a frame: F.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::LogMel(mel) => mel.mels,
+            Self::Line(line) => line.features(),
+        }
+    }
 }
 
 /// A log-mel filterbank, complete enough to name the conventions of the usual toolkits.
@@ -200,6 +215,9 @@ pub enum InputLayout {
     /// `[B, T, F]`.
     #[serde(rename = "B T F")]
     BTF,
+    /// `[B, C, H, T]`: images, F = C * H.
+    #[serde(rename = "B C H T")]
+    BCHT,
 }
 
 /// The order of the axes of the output tensor.

@@ -52,6 +52,10 @@ pub enum BadRows {
 pub struct DataConfig {
     /// Manifests to train on; at least one.
     pub train: Vec<TrainSet>,
+    /// Folders or files of rendered pictures ([`crate::synth::shards`]) to train on beside the manifests, relative to
+    /// the data folder: scene text alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<PathBuf>,
     /// Manifests to judge on; may be empty.
     pub dev: Vec<DevSet>,
     /// Longest training utterance in seconds; longer ones are left out and counted. Default 16.7.
@@ -71,6 +75,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             train: Vec::new(),
+            shards: Vec::new(),
             dev: Vec::new(),
             max_seconds: 16.7,
             min_seconds: 0.1,
@@ -82,9 +87,9 @@ impl Default for DataConfig {
 }
 
 impl DataConfig {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self, rendered: bool) -> Result<()> {
         ensure(
-            !self.train.is_empty(),
+            rendered || !self.train.is_empty(),
             "data.train",
             "empty",
             "at least one { manifest = \"...\" }",
@@ -97,7 +102,7 @@ impl DataConfig {
             )?;
         }
         ensure(
-            self.train.iter().any(|set| set.repeat > 0.0),
+            rendered || self.train.iter().any(|set| set.repeat > 0.0),
             "data.train",
             "repeated 0 times throughout",
             "a set with repeat > 0",

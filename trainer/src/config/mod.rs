@@ -8,6 +8,7 @@ mod augment;
 mod data;
 mod overrides;
 mod start;
+mod synth;
 mod train;
 
 pub use augment::{
@@ -18,8 +19,10 @@ pub use data::{
 };
 pub use start::StartConfig;
 pub(crate) use start::begins;
+pub use synth::{EffectsConfig, ImageConfig, SynthConfig};
 pub use train::{
-    AverageConfig, AverageOf, JudgeBy, ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig,
+    AverageConfig, AverageOf, ImageModelConfig, JudgeBy, ModelConfig, ModelKind, Optimizer,
+    Schedule, TrainConfig,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +56,12 @@ pub struct Recipe {
     /// Audio to features.
     #[serde(default)]
     pub features: FeaturesConfig,
+    /// Images to lines.
+    #[serde(default)]
+    pub image: ImageConfig,
+    /// Rendered words.
+    #[serde(default)]
+    pub synth: SynthConfig,
     /// The student.
     #[serde(default)]
     pub model: ModelConfig,
@@ -170,9 +179,25 @@ impl Recipe {
             self.seed,
             "at most 2^63 - 1",
         )?;
-        self.data.validate()?;
+        let pictures = self.synth.per_epoch > 0 || !self.data.shards.is_empty();
+        self.data.validate(pictures)?;
         self.text.validate()?;
         self.features.validate()?;
+        self.image.validate()?;
+        self.synth.validate()?;
+        let image = self.task == Task::SceneText;
+        ensure(
+            image == (self.model.kind == ModelKind::Image),
+            "model.kind",
+            format!("{:?}, the task {:?}", self.model.kind, self.task),
+            "\"image\" for scene-text, \"conv\" for speech",
+        )?;
+        ensure(
+            image || !pictures,
+            "task",
+            "speech",
+            "scene-text where there are data.shards or synth.per_epoch",
+        )?;
         self.model.validate()?;
         self.augment.validate()?;
         self.train.validate()?;

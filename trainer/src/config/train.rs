@@ -9,8 +9,36 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ModelKind {
-    /// Residual blocks of small dense convolutions, causal with a bounded delay.
+    /// Residual blocks of small dense convolutions, causal with a bounded delay: speech.
     Conv,
+    /// Two-dimensional convolutions down to one row, then convolutions along it: images of text.
+    Image,
+}
+
+/// The shape of a student of images; see [`crate::student::text`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageModelConfig {
+    /// Channels of the stem (half the resolution), of the layer after it, at a quarter, at an eighth of the height,
+    /// and along the line. Default 16, 32, 64, 128, 192.
+    pub widths: [usize; 5],
+    /// Residual blocks at a quarter, at an eighth of the height, and along the line. Default 1, 2, 4.
+    pub depths: [usize; 3],
+    /// Taps of the blocks along the line. Default 7.
+    pub kernel: usize,
+    /// Channels within a block over those between blocks. Default 2.
+    pub expand: usize,
+}
+
+impl Default for ImageModelConfig {
+    fn default() -> Self {
+        Self {
+            widths: [16, 32, 64, 128, 192],
+            depths: [1, 2, 4],
+            kernel: 7,
+            expand: 2,
+        }
+    }
 }
 
 /// A student's shape.
@@ -33,6 +61,9 @@ pub struct ModelConfig {
     pub delay_frames: usize,
     /// Dropout in training. Default 0.1.
     pub dropout: f32,
+    /// The shape of a student of kind image, which takes only this and `dropout` from the section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageModelConfig>,
 }
 
 impl Default for ModelConfig {
@@ -46,6 +77,7 @@ impl Default for ModelConfig {
             stride: 2,
             delay_frames: 10,
             dropout: 0.1,
+            image: None,
         }
     }
 }
@@ -78,6 +110,33 @@ impl ModelConfig {
             format!("{:?}", self.dilations),
             "at least one number from 1 to 1024",
         )?;
+        if let Some(image) = &self.image {
+            let widths = image.widths.iter().all(|w| (1..=4096).contains(w));
+            ensure(
+                widths,
+                "model.image.widths",
+                format!("{:?}", image.widths),
+                "numbers from 1 to 4096",
+            )?;
+            ensure(
+                image.depths.iter().all(|&d| d <= 64),
+                "model.image.depths",
+                format!("{:?}", image.depths),
+                "numbers up to 64",
+            )?;
+            ensure(
+                image.kernel % 2 == 1 && image.kernel <= 63,
+                "model.image.kernel",
+                image.kernel,
+                "an odd number up to 63",
+            )?;
+            ensure(
+                (1..=8).contains(&image.expand),
+                "model.image.expand",
+                image.expand,
+                "1 to 8",
+            )?;
+        }
         ensure_within("model.dropout", self.dropout, 0.0..=0.95)
     }
 }

@@ -34,6 +34,7 @@
 
 pub mod augment;
 pub mod batch;
+pub mod images;
 pub mod loader;
 pub mod manifest;
 pub mod rows;

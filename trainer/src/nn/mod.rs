@@ -12,6 +12,7 @@ mod gru;
 mod init;
 mod linear;
 mod normed;
+mod plane;
 #[cfg(test)]
 mod testing;
 
@@ -21,6 +22,7 @@ pub use convolution::{Convolution, separable};
 pub use init::{Init, initialize};
 pub use linear::Bias;
 pub use normed::NormedConvolution;
+pub use plane::PlaneConv;
 
 use crate::Result;
 use crate::graph::{DType, Graph, Value};
@@ -33,7 +35,8 @@ pub enum Form {
     Train,
     /// Utterances one after another in a row, batch norm folded.
     Evaluate,
-    /// One chunk of one utterance with its state as inputs and outputs, batch norm folded.
+    /// As it is deployed, batch norm folded: one chunk of one utterance with its state as inputs and outputs, or one
+    /// whole item for a network without state.
     Stream,
 }
 

@@ -6,9 +6,10 @@
 //! separable ones of the same strength. The look-ahead is a delay: output frame `t + delay` answers for input
 //! frame t, so that the graph itself is wholly causal and streams exactly.
 
+use super::Built;
 use crate::Result;
 use crate::config::ModelConfig;
-use crate::graph::{ConvAttributes, DType, Value};
+use crate::graph::{ConvAttributes, DType};
 use crate::nn::{ConvNorm, Form, Init, Net, ParameterSpec, folded_names};
 use std::collections::HashMap;
 
@@ -21,15 +22,6 @@ pub struct SpeechStudent {
     pub vocabulary: usize,
     /// The recipe's section.
     pub config: ModelConfig,
-}
-
-/// The values a built student names.
-#[derive(Debug, Clone, Copy)]
-pub struct Built {
-    /// `[1, F, 1, T]`.
-    pub features: Value,
-    /// `[1, V, 1, T / stride]`.
-    pub logits: Value,
 }
 
 impl SpeechStudent {

@@ -7,7 +7,7 @@ use super::step::EvaluationStep;
 use crate::check::StepCost;
 use crate::config::Recipe;
 use crate::graph::exec::Engine;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use std::time::Instant;
@@ -23,14 +23,10 @@ const FRAMES: usize = 400;
 /// # Errors
 /// What compiling and running report.
 pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<StepCost> {
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary,
-        config: recipe.model.clone(),
-    };
+    let student = Student::new(recipe, vocabulary);
     let packer = packer(recipe, &student);
-    let row = full_row(&packer, recipe.model.stride)?;
-    let longest = FRAMES / recipe.model.stride / 4;
+    let row = full_row(&packer, student.stride())?;
+    let longest = FRAMES / student.stride() / 4;
     let before = resident_bytes();
     let mut learner = Learner::new(engine, recipe, &student, &packer, longest, |_| Ok(()))?;
     let mut seed = 0;
@@ -46,11 +42,9 @@ pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<St
         parameters: learner.parameters(),
         seconds,
         judging_seconds,
-        // Every layer keeps its convolution's result, its output and their gradients at the output rate.
         bytes: grown.unwrap_or_else(|| {
-            let values: usize = student.layers().iter().map(|layer| 4 * layer.outputs).sum();
-            let frames = packer.width / packer.stride;
-            (values * frames + 5 * learner.parameters()) * size_of::<f32>()
+            let values = student.kept() * packer.width as f64;
+            (values as usize + 5 * learner.parameters()) * size_of::<f32>()
         }),
     })
 }

@@ -17,6 +17,26 @@ pub struct Development {
     pub rows: Vec<Row>,
     /// Reference texts by utterance index.
     pub texts: Vec<String>,
+    /// How a reading is compared with its reference.
+    pub compared: Compared,
+}
+
+/// How readings are compared with references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// Word by word, as written: speech.
+    AsWritten,
+    /// On lower-case letters `a` to `z` and digits alone, an item being one word: the custom of scene text, where the
+    /// word error rate is 100 % less the word accuracy.
+    Folded,
+}
+
+/// The lower-case letters `a` to `z` and digits of a text.
+pub fn folded(text: &str) -> String {
+    text.chars()
+        .map(|c| c.to_ascii_lowercase())
+        .filter(char::is_ascii_alphanumeric)
+        .collect()
 }
 
 /// Errors on one set.
@@ -49,8 +69,12 @@ pub fn evaluate(
                 .decode(&LogProbs::from_logits(logits.view()))?
                 .into_best();
             let reference = &set.texts[segment.utterance.index];
-            words += word_errors(reference, &found.text);
-            characters += char_errors(reference, &found.text);
+            let (reference, found) = match set.compared {
+                Compared::AsWritten => (reference.clone(), found.text),
+                Compared::Folded => (folded(reference), folded(&found.text)),
+            };
+            words += word_errors(&reference, &found);
+            characters += char_errors(&reference, &found);
         }
     }
     Ok(Score {

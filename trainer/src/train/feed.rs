@@ -26,7 +26,7 @@ pub fn plan(
     epoch: u64,
 ) -> Result<Vec<Vec<Pick>>> {
     let items: Vec<(Pick, usize)> = picks
-        .iter()
+        .par_iter()
         .map(|&pick| (pick, examples.frames(pick, epoch)))
         .collect();
     packer.plan(&items)

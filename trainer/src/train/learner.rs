@@ -12,7 +12,7 @@ use crate::config::Recipe;
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::nn::{ParameterSpec, Statistic};
 use crate::optim::{Moments, UpdateRule, average_into};
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
@@ -84,7 +84,7 @@ impl Learner {
     pub fn new(
         engine: &Engine,
         recipe: &Recipe,
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         longest: usize,
         prepare: impl FnOnce(&mut ParameterStore) -> Result<()>,
@@ -281,6 +281,7 @@ impl Learner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::student::speech::SpeechStudent;
     use crate::graph::testing::{engine, numbers};
     use crate::train::pack::Utterance;
     use crate::train::run::packer;
@@ -294,12 +295,12 @@ mod tests {
         Recipe::parse(text, overrides).unwrap()
     }
 
-    fn student(recipe: &Recipe) -> SpeechStudent {
-        SpeechStudent {
+    fn student(recipe: &Recipe) -> Student {
+        Student::Speech(SpeechStudent {
             features: 5,
             vocabulary: 4,
             config: recipe.model.clone(),
-        }
+        })
     }
 
     fn row(packer: &Packer, salt: usize, poison: bool) -> Row {

@@ -20,7 +20,7 @@ use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::optim::learning_rate;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Setup<'a> {
     /// Where the run lives.
     pub folder: &'a Path,
     /// The student.
-    pub student: SpeechStudent,
+    pub student: Student,
     /// The vocabulary.
     pub tokens: Arc<Tokens>,
     /// Longest target in the training data.
@@ -86,14 +86,14 @@ struct Group {
 }
 
 /// The geometry of a student's rows under a recipe.
-pub fn packer(recipe: &Recipe, student: &SpeechStudent) -> Packer {
-    let stride = recipe.model.stride;
+pub fn packer(recipe: &Recipe, student: &Student) -> Packer {
+    let stride = student.stride();
     Packer {
         width: recipe.train.batch_frames.next_multiple_of(stride),
-        features: student.features,
+        features: student.features(),
         stride,
         gap: student.gap(),
-        delay: recipe.model.delay_frames,
+        delay: student.delay(),
         most: recipe.train.max_batch,
     }
 }
@@ -502,7 +502,7 @@ fn figure(development: &[Score], by: JudgeBy) -> f64 {
 /// A store of a student's folded parameters.
 pub fn fold<'a>(
     engine: &Engine,
-    student: &SpeechStudent,
+    student: &Student,
     get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
 ) -> Result<ParameterStore> {
     let mut store = ParameterStore::new(engine);

@@ -65,7 +65,7 @@ impl Start {
     ///
     /// # Errors
     /// [`ErrorKind::Recipe`] where the recipe's features are others; the message names what differs.
-    pub fn front_end(&self, recipe: &LogMelSpec) -> Result<FrontEnd> {
+    pub fn front_end(&self, recipe: &FrontEnd) -> Result<FrontEnd> {
         let refuse = |what: String| {
             Err(Error::new(
                 ErrorKind::Recipe,
@@ -73,9 +73,12 @@ impl Start {
             )
             .with_path(&self.config.model))
         };
-        let own = match &self.front_end {
-            FrontEnd::LogMel(spec) => spec,
-            other => return refuse(format!("the model takes {other:?}")),
+        let (own, recipe) = match (&self.front_end, recipe) {
+            (FrontEnd::LogMel(own), FrontEnd::LogMel(recipe)) => (own, recipe),
+            (own, asked) if own == asked => return Ok(own.clone()),
+            (own, asked) => {
+                return refuse(format!("the model takes {own:?}, the recipe asks for {asked:?}"));
+            }
         };
         let fields = |spec: &LogMelSpec| {
             let plain = LogMelSpec {

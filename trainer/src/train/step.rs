@@ -1,6 +1,6 @@
 //! One training step as one graph: forward, CTC, backward; and the buffers around it.
 //!
-//! Inputs `features [1, F, 1, N]`, `mask [1, 1, 1, N / stride]`, `segments`, `targets`, `weights` (see
+//! Inputs `features [1, F, 1, N]` (`[1, C, H, N]` for images), `mask [1, 1, 1, N / stride]`, `segments`, `targets`, `weights` (see
 //! [`crate::graph::custom`]), `seed`; outputs `loss`, `losses`, `grad.NAME` for every parameter and the batch
 //! statistics. The update is [`crate::optim`]'s, in place on the same buffers.
 
@@ -9,7 +9,7 @@ use crate::config::{StartConfig, begins};
 use crate::graph::exec::{Engine, Executable, ParameterStore, Resident};
 use crate::graph::{DType, Value, gradients};
 use crate::nn::{Form, Net, ParameterSpec, Statistic, initialize};
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 
 /// Momentum of running statistics: they average over the last hundred steps or so.
@@ -47,7 +47,7 @@ pub(super) struct Trained {
 impl TrainGraph {
     /// Forward, loss and backward for rows of `packer`; parameters that `start` freezes get no gradient.
     pub fn new(
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         longest: usize,
         start: Option<&StartConfig>,
@@ -156,7 +156,7 @@ impl TrainStep {
     /// there yet) and compiles its step for rows of `packer`; `longest` is the longest target.
     pub fn new(
         engine: &Engine,
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         longest: usize,
         store: &mut ParameterStore,
@@ -349,10 +349,10 @@ pub struct EvaluationStep {
 }
 
 impl EvaluationStep {
-    /// Compiles the evaluation form; `folded` must hold its parameters (see [`SpeechStudent::fold`]).
+    /// Compiles the evaluation form; `folded` must hold its parameters (see [`Student::fold`]).
     pub fn new(
         engine: &Engine,
-        student: &SpeechStudent,
+        student: &Student,
         packer: &Packer,
         folded: &ParameterStore,
     ) -> Result<Self> {
@@ -361,7 +361,7 @@ impl EvaluationStep {
         net.graph.output("logits", built.logits)?;
         Ok(Self {
             executable: Executable::new(engine, &net.graph, folded)?,
-            vocabulary: student.vocabulary,
+            vocabulary: student.vocabulary(),
             width: packer.width / packer.stride,
         })
     }

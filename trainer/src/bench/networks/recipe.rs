@@ -6,7 +6,7 @@ use crate::Result;
 use crate::bench::numbers;
 use crate::config::Recipe;
 use crate::nn::Net;
-use crate::student::speech::SpeechStudent;
+use crate::student::Student;
 use crate::train::pack::Utterance;
 use crate::train::run::packer;
 use ndarray::Array2;
@@ -19,19 +19,15 @@ const FRAMES: usize = 400;
 pub(super) fn build(net: &mut Net) -> Result<Task> {
     let none: [&str; 0] = [];
     let recipe = Recipe::parse(RECIPE, &none)?;
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary: recipe.text.tokens.len() + 1,
-        config: recipe.model.clone(),
-    };
+    let student = Student::new(&recipe, recipe.text.tokens.len() + 1);
     let packer = packer(&recipe, &student);
     let built = student.build(net, packer.width)?;
     let mut row = packer.row();
     while packer.fits(&row, FRAMES) {
         let index = row.segments.len();
-        let values = numbers(student.features * FRAMES, index);
+        let values = numbers(student.features() * FRAMES, index);
         let features =
-            Array2::from_shape_fn((student.features, FRAMES), |(f, t)| values[f * FRAMES + t]);
+            Array2::from_shape_fn((student.features(), FRAMES), |(f, t)| values[f * FRAMES + t]);
         let utterance = Utterance {
             targets: Vec::new(),
             name: "made up".to_owned(),
@@ -43,7 +39,7 @@ pub(super) fn build(net: &mut Net) -> Result<Task> {
     let place = places.map(|place| [0, place.start as i32, place.frames as i32]);
     Ok(Task {
         logits: built.logits,
-        vocabulary: student.vocabulary,
+        vocabulary: student.vocabulary(),
         segments: place.collect(),
         longest: FRAMES / 10,
         fed: vec![

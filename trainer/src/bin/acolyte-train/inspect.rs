@@ -2,12 +2,14 @@
 
 use acolyte_trainer::config::Recipe;
 use acolyte_trainer::inspect::{inspect_model, inspect_recipe};
+use acolyte_trainer::student::Student;
+use acolyte_trainer::student::text::{STRIDE, TextStudent};
 use anyhow::{Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Print the layers of a model file or of a recipe's student: parameters, multiply-adds for a second of audio,
-/// look-ahead. The layers' names are what `start_from.freeze` takes.
+/// Print the layers of a model file or of a recipe's student: parameters, multiply-adds for a second of audio or a line
+/// of 100 columns, look-ahead. The layers' names are what `start_from.freeze` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// A model (.onnx) or a recipe (TOML).
@@ -31,8 +33,51 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
         inspect_model(&arguments.path)?
     } else {
-        inspect_recipe(&Recipe::load(&arguments.path, &arguments.set)?)?
+        let recipe = Recipe::load(&arguments.path, &arguments.set)?;
+        if let Student::Text(student) = Student::new(&recipe, 1 + recipe.text.tokens.len()) {
+            print_text(&student);
+            return Ok(());
+        }
+        inspect_recipe(&recipe)?
     };
     print!("{inspection}");
     Ok(())
+}
+
+/// Columns of the line that operations are counted for: about a word.
+const COLUMNS: usize = 100;
+
+fn print_text(student: &TextStudent) {
+    println!("| layer | in | out | kernel | groups | stride | output | parameters | M multiply-adds |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let (mut rows, mut columns) = (student.height, COLUMNS);
+    let (mut parameters, mut operations) = (0, 0.0);
+    for layer in student.layers() {
+        let [down, across] = layer.attributes.strides;
+        let [kh, kw] = layer.kernel;
+        // The layer without padding takes the whole height.
+        rows = if layer.attributes.pads == [0; 4] && kh > 1 { 1 } else { rows / down };
+        columns /= across;
+        let weights = layer.outputs * layer.inputs / layer.attributes.group * kh * kw;
+        let million = (weights * rows * columns) as f64 / 1e6;
+        parameters += weights + 2 * layer.outputs;
+        operations += million;
+        println!(
+            "| {} | {} | {} | {kh}x{kw} | {} | {down}x{across} | {rows}x{columns} | {} | {million:.2} |",
+            layer.name,
+            layer.inputs,
+            layer.outputs,
+            layer.attributes.group,
+            weights + 2 * layer.outputs
+        );
+    }
+    let width = student.config.widths[4];
+    let head = width * student.vocabulary;
+    parameters += head + student.vocabulary;
+    operations += (head * COLUMNS / STRIDE) as f64 / 1e6;
+    println!(
+        "\n{parameters} parameters, {operations:.1} million multiply-adds for a line of {COLUMNS} columns; an output \
+         frame every {STRIDE} columns sees {} of them",
+        student.receptive_field()
+    );
 }

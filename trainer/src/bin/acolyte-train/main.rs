@@ -7,6 +7,7 @@ mod export;
 mod inspect;
 mod prepare;
 mod report;
+mod synth;
 mod train;
 mod watch;
 
@@ -32,6 +33,7 @@ enum Command {
     Train(train::Arguments),
     Report(report::Arguments),
     Export(export::Arguments),
+    Synth(synth::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
