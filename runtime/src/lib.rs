@@ -63,8 +63,8 @@ pub use log_probs::LogProbs;
 #[cfg(feature = "onnx")]
 pub use model::Library;
 pub use model::{Provider, ProviderReport};
+pub use recognizer::{Crop, SpeechRecognizer, TextRecognizer};
 #[cfg(feature = "onnx")]
 pub use recognizer::{Opened, RecognizerBuilder};
-pub use recognizer::{Crop, SpeechRecognizer, TextRecognizer};
 pub use tokens::{Tokens, WordRange};
 pub use transcript::{FrameSpan, NBest, TimeSpan, TokenSpan, Transcript, Word};

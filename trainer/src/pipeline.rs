@@ -3,8 +3,8 @@
 
 use crate::config::{NormalizationKind, Recipe};
 use crate::data::batch::{Pick, picks};
-use crate::data::loader::Examples;
 use crate::data::images::{ImageData, ImageSet};
+use crate::data::loader::Examples;
 use crate::data::speech::{SpeechData, SpeechSet};
 use crate::data::stats::feature_stats;
 use crate::data::store::OnProgress;
@@ -187,7 +187,8 @@ impl TaskData for SpeechData {
                 ));
             }
             NormalizationKind::Fixed => {
-                let plain = self.judging(self.train(), &recipe.features.spec(Normalization::None))?;
+                let plain =
+                    self.judging(self.train(), &recipe.features.spec(Normalization::None))?;
                 let mut picks = order(recipe, SpeechData::weights(self), 0);
                 picks.truncate(MEASURED);
                 feature_stats(&plain, &picks)?.normalization()
