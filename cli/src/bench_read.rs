@@ -29,7 +29,9 @@ pub fn run(model: &ModelArgs, manifests: &[PathBuf], out: &mut dyn Write) -> Res
     let (path, model) = model.open_for(&crate::models::SCENE)?;
     let recognizer = TextRecognizer::new(model.clone()).map_err(|e| e.with_path(&path))?;
     row(out, "load", started.elapsed().as_secs_f64() * 1e3, "ms")?;
-    let size = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+    let size = std::fs::metadata(&path)
+        .with_context(|| path.display().to_string())?
+        .len();
     row(out, "model size", size as f64 / 1e6, "MB")?;
     for manifest in manifests {
         measure(&recognizer, &model, manifest, out)?;
@@ -64,15 +66,29 @@ fn measure(
         std::hint::black_box(model.run(line.features(), &mut state)?);
         runs.push(started.elapsed().as_secs_f64() * 1e3);
     }
-    let set = manifest.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+    let set = manifest
+        .parent()
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_string_lossy();
     let (whole, alone): (f64, f64) = (times.iter().sum(), runs.iter().sum());
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let count = crops.len() as f64;
-    row(out, &format!("{set}: word accuracy"), 100.0 * right as f64 / count, "%")?;
+    row(
+        out,
+        &format!("{set}: word accuracy"),
+        100.0 * right as f64 / count,
+        "%",
+    )?;
     row(out, &format!("{set}: median"), at(0.5), "ms")?;
     row(out, &format!("{set}: p95"), at(0.95), "ms")?;
-    row(out, &format!("{set}: outside the model's run"), 100.0 * (whole - alone).max(0.0) / whole, "%")
+    row(
+        out,
+        &format!("{set}: outside the model's run"),
+        100.0 * (whole - alone).max(0.0) / whole,
+        "%",
+    )
 }
 
 fn crops(manifest: &Path) -> Result<Vec<(Image, String)>> {
@@ -90,7 +106,11 @@ fn crops(manifest: &Path) -> Result<Vec<(Image, String)>> {
             crops.push((Image::open(folder.join(labeled.image))?, text));
         }
     }
-    ensure!(!crops.is_empty(), "{}: no row with a letter or digit", manifest.display());
+    ensure!(
+        !crops.is_empty(),
+        "{}: no row with a letter or digit",
+        manifest.display()
+    );
     Ok(crops)
 }
 

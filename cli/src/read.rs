@@ -120,14 +120,25 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     let (path, model) = args.model.open_for(&crate::models::SCENE)?;
     let report = model.provider().clone();
     if report.fell_back {
-        writeln!(err, "acolyte: running on {}: {}", report.used, report.reason)?;
+        writeln!(
+            err,
+            "acolyte: running on {}: {}",
+            report.used, report.reason
+        )?;
     }
     let recognizer = TextRecognizer::new(model).map_err(|e| e.with_path(&path))?;
     let detector: Option<Box<dyn Detector>> = match (&args.detector, args.find) {
         (Some(file), _) => {
-            let options = OrtOptions::default().with_threads(args.model.threads).with_pool(1);
+            let options = OrtOptions::default()
+                .with_threads(args.model.threads)
+                .with_pool(1);
             let library = Library::find()?;
-            Some(Box::new(DbDetector::open(&library, file, &options, DbOptions::default())?))
+            Some(Box::new(DbDetector::open(
+                &library,
+                file,
+                &options,
+                DbOptions::default(),
+            )?))
         }
         (None, true) => Some(Box::new(PrintedText)),
         (None, false) => None,
@@ -168,7 +179,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn one_by_one(&self, files: &[PathBuf], out: &mut dyn Write, err: &mut dyn Write) -> Result<Outcome> {
+    fn one_by_one(
+        &self,
+        files: &[PathBuf],
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<Outcome> {
         let mut outcome = Outcome::Done;
         for path in files {
             let started = Instant::now();
@@ -195,12 +211,20 @@ impl Job<'_> {
     }
 
     /// All images in one batch; those that cannot be opened or read are reported in their place.
-    fn together(&self, files: &[PathBuf], out: &mut dyn Write, err: &mut dyn Write) -> Result<Outcome> {
+    fn together(
+        &self,
+        files: &[PathBuf],
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<Outcome> {
         let started = Instant::now();
         let images: Vec<acolyte::Result<Image>> = files.iter().map(Image::open).collect();
         let opened: Vec<&Image> = images.iter().flatten().collect();
         let crops: Vec<Crop<'_>> = opened.iter().map(|image| self.crop(image)).collect();
-        let mut read = self.recognizer.recognize_batch(&crops, &self.plan).into_iter();
+        let mut read = self
+            .recognizer
+            .recognize_batch(&crops, &self.plan)
+            .into_iter();
         let share = started.elapsed().as_secs_f64() / files.len().max(1) as f64;
         let mut outcome = Outcome::Done;
         for (path, image) in files.iter().zip(&images) {
@@ -220,7 +244,10 @@ impl Job<'_> {
                 }
             }
         }
-        ensure!(read.next().is_none(), "the batch gave more readings than images");
+        ensure!(
+            read.next().is_none(),
+            "the batch gave more readings than images"
+        );
         out.flush()?;
         Ok(outcome)
     }
@@ -239,7 +266,9 @@ impl Job<'_> {
         image: &Image,
         detector: &dyn Detector,
     ) -> acolyte::Result<Vec<Vec<(Quad, Transcript<Quad>)>>> {
-        let found = detector.detect(&image.view()).map_err(|e| e.with_path(path))?;
+        let found = detector
+            .detect(&image.view())
+            .map_err(|e| e.with_path(path))?;
         let found = lines(found);
         let crops: Vec<Crop<'_>> = (found.iter().flatten())
             .map(|&quad| Crop {
@@ -247,7 +276,10 @@ impl Job<'_> {
                 quad: Some(quad),
             })
             .collect();
-        let mut read = self.recognizer.recognize_batch(&crops, &self.plan).into_iter();
+        let mut read = self
+            .recognizer
+            .recognize_batch(&crops, &self.plan)
+            .into_iter();
         let mut out = Vec::new();
         for line in &found {
             let mut words = Vec::new();
@@ -264,7 +296,13 @@ impl Job<'_> {
         Ok(out)
     }
 
-    fn write(&self, path: &Path, read: &NBest<Quad>, elapsed: f64, out: &mut dyn Write) -> Result<()> {
+    fn write(
+        &self,
+        path: &Path,
+        read: &NBest<Quad>,
+        elapsed: f64,
+        out: &mut dyn Write,
+    ) -> Result<()> {
         let best = read.best();
         if !self.json {
             return self.write_text(path, &best.text, out);
@@ -427,10 +465,17 @@ mod tests {
         std::fs::write(path, image.to_png().unwrap()).unwrap();
     }
 
-    fn read(files: &[PathBuf], json: bool, batch: bool, quad: Option<Quad>) -> (Outcome, String, String) {
+    fn read(
+        files: &[PathBuf],
+        json: bool,
+        batch: bool,
+        quad: Option<Quad>,
+    ) -> (Outcome, String, String) {
         let recognizer = recognizer();
         let job = Job {
-            plan: acolyte::Decoding::greedy().plan(recognizer.tokens()).unwrap(),
+            plan: acolyte::Decoding::greedy()
+                .plan(recognizer.tokens())
+                .unwrap(),
             recognizer: &recognizer,
             detector: None,
             quad,
@@ -451,30 +496,48 @@ mod tests {
     #[test]
     fn rows_have_their_keys_and_bad_images_do_not_stop_the_others() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = ["a.png", "bad.png", "missing.png", "b.png"].map(|name| folder.path().join(name));
+        let paths =
+            ["a.png", "bad.png", "missing.png", "b.png"].map(|name| folder.path().join(name));
         write_picture(&paths[0]);
         std::fs::write(&paths[1], "a text file").unwrap();
         write_picture(&paths[3]);
         for batch in [false, true] {
             let (outcome, out, err) = read(&paths, true, batch, None);
             assert_eq!((outcome, err.as_str()), (Outcome::SomeFailed, ""));
-            let rows: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+            let rows: Vec<Value> = out
+                .lines()
+                .map(|l| serde_json::from_str(l).unwrap())
+                .collect();
             let keys = |row: &Value| Vec::from_iter(row.as_object().unwrap().keys().cloned());
-            let good = ["chars", "confidence", "elapsed", "model", "path", "provider", "text"];
+            let good = [
+                "chars",
+                "confidence",
+                "elapsed",
+                "model",
+                "path",
+                "provider",
+                "text",
+            ];
             assert_eq!(keys(&rows[0]), good);
             assert_eq!(keys(&rows[1]), ["error", "path"]);
             assert_eq!(keys(&rows[2]), ["error", "path"]);
             for (row, path) in rows.iter().zip(&paths) {
                 assert_eq!(row["path"], path.to_str().unwrap());
             }
-            assert_eq!((&rows[0]["text"], &rows[3]["text"]), (&"ab".into(), &"ab".into()));
+            assert_eq!(
+                (&rows[0]["text"], &rows[3]["text"]),
+                (&"ab".into(), &"ab".into())
+            );
             let place = rows[0]["chars"][1]["quad"].as_array().unwrap();
             assert_eq!(place.len(), 8);
             assert!(place[0].as_f64().unwrap() >= 4.0 && place[2].as_f64().unwrap() <= 16.0);
         }
         let (_, out, err) = read(&paths[..2], false, false, None);
         assert_eq!(out, format!("{}: ab\n", paths[0].display()));
-        assert!(err.starts_with("acolyte: ") && err.contains("bad.png"), "{err}");
+        assert!(
+            err.starts_with("acolyte: ") && err.contains("bad.png"),
+            "{err}"
+        );
     }
 
     #[test]

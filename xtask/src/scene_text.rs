@@ -16,7 +16,13 @@ use std::process::Command;
 /// Sets of crops and their manifests.
 const SETS: [(&str, &str); 2] = [("icdar2015", "val.jsonl"), ("iiit5k", "val.jsonl")];
 
-const PEERS: [&str; 5] = ["tesseract", "rapidocr", "rapidocr1", "ppocr6tiny", "ppocr6small-bare"];
+const PEERS: [&str; 5] = [
+    "tesseract",
+    "rapidocr",
+    "rapidocr1",
+    "ppocr6tiny",
+    "ppocr6small-bare",
+];
 
 /// What each of our models is measured against: the peer, and the most our median may be of its network's.
 const AGAINST: [(&str, &str, f64); 2] = [
@@ -30,7 +36,10 @@ pub fn run(named: &Named) -> Result<()> {
         Some(folder) => std::path::absolute(folder)?,
         None => root().join("../shared/data"),
     };
-    let manifests: Vec<PathBuf> = SETS.iter().map(|(set, file)| data.join(set).join(file)).collect();
+    let manifests: Vec<PathBuf> = SETS
+        .iter()
+        .map(|(set, file)| data.join(set).join(file))
+        .collect();
     if let Some(missing) = manifests.iter().find(|path| !path.is_file()) {
         bail!(
             "{} is not there: name the folder that holds the sets with --data or ACOLYTE_DATA",
@@ -41,7 +50,13 @@ pub fn run(named: &Named) -> Result<()> {
     let models: Vec<&str> = AGAINST
         .iter()
         .map(|(model, ..)| *model)
-        .filter(|model| root().join("models").join(model).join("model.onnx").is_file())
+        .filter(|model| {
+            root()
+                .join("models")
+                .join(model)
+                .join("model.onnx")
+                .is_file()
+        })
         .collect();
     let script = root().join("xtask").join("peers").join("scene_text.py");
     let sides = models.iter().chain(&PEERS);
@@ -60,7 +75,16 @@ pub fn run(named: &Named) -> Result<()> {
             };
             command.current_dir(root());
             match ours {
-                true => command.args(["bench", "read", "--threads", "1", "--provider", "cpu", "--model", side]),
+                true => command.args([
+                    "bench",
+                    "read",
+                    "--threads",
+                    "1",
+                    "--provider",
+                    "cpu",
+                    "--model",
+                    side,
+                ]),
                 false => command.arg(&script).arg(&side),
             };
             match measure(command.args(&manifests)) {
@@ -70,10 +94,16 @@ pub fn run(named: &Named) -> Result<()> {
             }
         }
     }
-    let figures: Vec<_> = found.iter().map(|(side, rounds, _)| (*side, medians(rounds))).collect();
+    let figures: Vec<_> = found
+        .iter()
+        .map(|(side, rounds, _)| (*side, medians(rounds)))
+        .collect();
     let of = |side: &str, work: &str| {
         let (_, works) = figures.iter().find(|(name, _)| *name == side)?;
-        works.iter().find(|(name, ..)| name == work).map(|(_, value, _)| *value)
+        works
+            .iter()
+            .find(|(name, ..)| name == work)
+            .map(|(_, value, _)| *value)
     };
     let mut rows = Vec::new();
     for (side, works) in &figures {
@@ -92,8 +122,15 @@ pub fn run(named: &Named) -> Result<()> {
     }
     for (side, _, missing) in &found {
         if let Some(reason) = missing {
-            let note = format!("not measured ({reason}); `cargo xtask setup --peers scene-text` installs the peers");
-            rows.push(Row::missing(format!("{side}: word accuracy"), None, "%", note));
+            let note = format!(
+                "not measured ({reason}); `cargo xtask setup --peers scene-text` installs the peers"
+            );
+            rows.push(Row::missing(
+                format!("{side}: word accuracy"),
+                None,
+                "%",
+                note,
+            ));
         }
     }
     table::print("scene-text", &rows);

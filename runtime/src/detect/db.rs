@@ -70,12 +70,14 @@ impl DbDetector {
         if !sane {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("detector options out of range: longest within 32 to 4096, unclip within 0 to 10, positive \
-                         deviations are expected, found {options:?}"),
+                format!(
+                    "detector options out of range: longest within 32 to 4096, unclip within 0 to 10, positive \
+                         deviations are expected, found {options:?}"
+                ),
             ));
         }
-        let graph = OrtGraph::from_bytes(library, read_bytes(path)?, run)
-            .map_err(|e| e.with_path(path))?;
+        let graph =
+            OrtGraph::from_bytes(library, read_bytes(path)?, run).map_err(|e| e.with_path(path))?;
         Ok(Self { graph, options })
     }
 
@@ -100,7 +102,10 @@ impl DbDetector {
             },
             out_width,
         );
-        let (data, _) = reader.read(image)?.into_features().into_raw_vec_and_offset();
+        let (data, _) = reader
+            .read(image)?
+            .into_features()
+            .into_raw_vec_and_offset();
         Ok((data, out_width, out_height))
     }
 }
@@ -119,7 +124,10 @@ impl Detector for DbDetector {
             ));
         }
         let set: Vec<bool> = map.iter().map(|&p| p > self.options.threshold).collect();
-        let scale = [image.width() as f32 / width as f32, image.height() as f32 / height as f32];
+        let scale = [
+            image.width() as f32 / width as f32,
+            image.height() as f32 / height as f32,
+        ];
         let limits = [image.width() as f32, image.height() as f32];
         Ok(components(&set, width)
             .iter()
@@ -148,7 +156,10 @@ impl DbDetector {
         }
         let mut points = Vec::with_capacity(4 * region.pixels.len());
         for &pixel in &region.pixels {
-            let (x, y) = ((pixel as usize % width) as f32, (pixel as usize / width) as f32);
+            let (x, y) = (
+                (pixel as usize % width) as f32,
+                (pixel as usize / width) as f32,
+            );
             points.extend([[x, y], [x + 1.0, y], [x, y + 1.0], [x + 1.0, y + 1.0]]);
         }
         let unclip = self.options.unclip;

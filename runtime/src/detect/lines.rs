@@ -17,7 +17,10 @@ pub fn lines(mut words: Vec<Quad>) -> Vec<Vec<Quad>> {
             let [_, top, _, bottom] = line.last().map_or([0.0; 4], Quad::bounds);
             let [_, own_top, _, own_bottom] = word.bounds();
             let shared = bottom.min(own_bottom) - top.max(own_top);
-            shared / (bottom - top).min(own_bottom - own_top).max(f32::MIN_POSITIVE)
+            shared
+                / (bottom - top)
+                    .min(own_bottom - own_top)
+                    .max(f32::MIN_POSITIVE)
         };
         let best = (lines.iter_mut())
             .map(|line| (overlap(line), line))
@@ -28,7 +31,10 @@ pub fn lines(mut words: Vec<Quad>) -> Vec<Vec<Quad>> {
         }
     }
     let middle = |line: &Vec<Quad>| {
-        let sum: f32 = line.iter().map(|word| word.bounds()[1] + word.bounds()[3]).sum();
+        let sum: f32 = line
+            .iter()
+            .map(|word| word.bounds()[1] + word.bounds()[3])
+            .sum();
         sum / (2 * line.len().max(1)) as f32
     };
     lines.sort_by(|a, b| middle(a).total_cmp(&middle(b)));

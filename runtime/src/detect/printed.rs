@@ -36,7 +36,11 @@ impl Detector for PrintedText {
         let gray = Gray::of(image);
         let dark = gray.letters(-1.0);
         let bright = gray.letters(1.0);
-        let letters = if bright.len() > dark.len() { bright } else { dark };
+        let letters = if bright.len() > dark.len() {
+            bright
+        } else {
+            dark
+        };
         let scale = gray.scale as f32;
         let size = [image.width() as f32, image.height() as f32];
         let place = |[left, top, right, bottom]: [f32; 4]| {
@@ -44,9 +48,18 @@ impl Detector for PrintedText {
             let (left, top) = ((left - margin) * scale, (top - margin) * scale);
             let (right, bottom) = ((right + margin) * scale, (bottom + margin) * scale);
             let (left, top) = (left.max(0.0), top.max(0.0));
-            Quad::rectangle(left, top, right.min(size[0]) - left, bottom.min(size[1]) - top)
+            Quad::rectangle(
+                left,
+                top,
+                right.min(size[0]) - left,
+                bottom.min(size[1]) - top,
+            )
         };
-        Ok(chains(letters).iter().flat_map(|line| words(line)).map(place).collect())
+        Ok(chains(letters)
+            .iter()
+            .flat_map(|line| words(line))
+            .map(place)
+            .collect())
     }
 }
 
@@ -61,11 +74,19 @@ impl Gray {
     fn of(image: &ImageView<'_>) -> Self {
         let area = image.width() * image.height();
         let scale = (1..).find(|s| area / (s * s) <= MAX_PIXELS).unwrap_or(1);
-        let (width, height) = ((image.width() / scale).max(1), (image.height() / scale).max(1));
+        let (width, height) = (
+            (image.width() / scale).max(1),
+            (image.height() / scale).max(1),
+        );
         let mut pixels = vec![0.0; width * height];
         let mut row = vec![Vec::new()];
         for y in 0..(height * scale).min(image.height()) {
-            image.row(y, 0..(width * scale).min(image.width()), ImageChannels::Gray, &mut row);
+            image.row(
+                y,
+                0..(width * scale).min(image.width()),
+                ImageChannels::Gray,
+                &mut row,
+            );
             let out = &mut pixels[y / scale * width..][..width];
             for (out, part) in out.iter_mut().zip(row[0].chunks(scale)) {
                 *out += part.iter().sum::<f32>();
@@ -73,7 +94,11 @@ impl Gray {
         }
         let share = 1.0 / (scale * scale) as f32;
         pixels.iter_mut().for_each(|p| *p *= share);
-        Self { pixels, width, scale }
+        Self {
+            pixels,
+            width,
+            scale,
+        }
     }
 
     /// Components of a letter's proportions, and small marks, whose pixels differ from their surroundings in the
@@ -122,7 +147,11 @@ impl Means {
                 sums[(y + 1) * (width + 1) + x + 1] = sums[y * (width + 1) + x + 1] + row;
             }
         }
-        Self { sums, width, height }
+        Self {
+            sums,
+            width,
+            height,
+        }
     }
 
     fn around(&self, x: usize, y: usize, reach: usize) -> f32 {
@@ -158,7 +187,8 @@ fn chains(letters: Vec<Component>) -> Vec<Chain> {
                 let shared = last[3].min(letter[3]) - last[1].max(letter[1]);
                 let gap = letter[0] - last[2];
                 let alike = own < 2.6 * chain.height && chain.height < 2.6 * own;
-                let beside = shared > 0.4 * own.min(height) && gap < LINE_GAP * chain.height.max(own);
+                let beside =
+                    shared > 0.4 * own.min(height) && gap < LINE_GAP * chain.height.max(own);
                 (alike && beside).then_some((gap, chain))
             })
             .min_by(|a, b| a.0.total_cmp(&b.0));
@@ -263,14 +293,18 @@ mod tests {
         let words: [&[usize]; 3] = [&[4, 7, 2], &[9], &[3, 3, 5, 2]];
         for (ink, ground) in [(20, 240), (230, 30)] {
             let (data, width) = page(&words, ink, ground);
-            let view = ImageView::new(&data, width, data.len() / width, width, PixelFormat::Gray).unwrap();
+            let view =
+                ImageView::new(&data, width, data.len() / width, width, PixelFormat::Gray).unwrap();
             let found = lines(PrintedText.detect(&view).unwrap());
             let counts: Vec<usize> = found.iter().map(Vec::len).collect();
             assert_eq!(counts, [3, 1, 4]);
             let mut x = 12.0;
             for (word, &letters) in found[0].iter().zip(words[0]) {
                 let [left, top, right, bottom] = word.bounds();
-                assert!((left - x).abs() < 2.5 && (right - (x + 8.0 * letters as f32 - 2.0)).abs() < 2.5);
+                assert!(
+                    (left - x).abs() < 2.5
+                        && (right - (x + 8.0 * letters as f32 - 2.0)).abs() < 2.5
+                );
                 assert!((top - 10.0).abs() < 2.5 && (bottom - 20.0).abs() < 2.5);
                 x += 8.0 * letters as f32 + 8.0;
             }

@@ -17,7 +17,9 @@ fn hull(mut points: Vec<[f32; 2]>) -> Vec<[f32; 2]> {
     for half in [forward, points.into_iter().rev().collect()] {
         let start = out.len();
         for point in half {
-            while out.len() >= start + 2 && turn(out[out.len() - 2], out[out.len() - 1], point) <= 0.0 {
+            while out.len() >= start + 2
+                && turn(out[out.len() - 2], out[out.len() - 1], point) <= 0.0
+            {
                 out.pop();
             }
             out.push(point);
@@ -45,7 +47,12 @@ pub(super) fn smallest(points: Vec<[f32; 2]>, margin: impl Fn(f32, f32) -> f32) 
                 p[0] * along[0] + p[1] * along[1],
                 p[1] * along[0] - p[0] * along[1],
             );
-            span = [span[0].min(u), span[1].min(v), span[2].max(u), span[3].max(v)];
+            span = [
+                span[0].min(u),
+                span[1].min(v),
+                span[2].max(u),
+                span[3].max(v),
+            ];
         }
         let area = (span[2] - span[0]) * (span[3] - span[1]);
         if best.is_none_or(|(least, ..)| area < least) {
@@ -62,10 +69,20 @@ pub(super) fn smallest(points: Vec<[f32; 2]>, margin: impl Fn(f32, f32) -> f32) 
         span = [-span[3], span[0], -span[1], span[2]];
     }
     let grow = margin(span[2] - span[0], span[3] - span[1]);
-    let [left, top, right, bottom] = [span[0] - grow, span[1] - grow, span[2] + grow, span[3] + grow];
+    let [left, top, right, bottom] = [
+        span[0] - grow,
+        span[1] - grow,
+        span[2] + grow,
+        span[3] + grow,
+    ];
     let corner = |u: f32, v: f32| [u * along[0] - v * along[1], u * along[1] + v * along[0]];
     Some(Quad {
-        corners: [corner(left, top), corner(right, top), corner(right, bottom), corner(left, bottom)],
+        corners: [
+            corner(left, top),
+            corner(right, top),
+            corner(right, bottom),
+            corner(left, bottom),
+        ],
     })
 }
 

@@ -103,7 +103,10 @@ impl LineReader {
         let place = Quad::rectangle(0.0, 0.0, width as f32, height as f32);
         let (columns, frames) = self.size(width as f32, height as f32);
         let mut line = self.blank(frames, columns, place.projection()?);
-        let (across, down) = (Taps::new(width, columns), Taps::new(height, self.spec.height));
+        let (across, down) = (
+            Taps::new(width, columns),
+            Taps::new(height, self.spec.height),
+        );
         let channels = self.spec.channels.count();
         let mut row = vec![Vec::with_capacity(width); channels];
         let mut scaled = vec![0.0; columns];
@@ -138,7 +141,11 @@ impl LineReader {
     pub fn read_quad(&self, image: &ImageView<'_>, quad: &Quad) -> Result<Line> {
         let map = quad.projection()?;
         let [left, top, right, bottom] = quad.bounds();
-        if right <= 0.0 || bottom <= 0.0 || left >= image.width() as f32 || top >= image.height() as f32 {
+        if right <= 0.0
+            || bottom <= 0.0
+            || left >= image.width() as f32
+            || top >= image.height() as f32
+        {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
@@ -255,7 +262,9 @@ impl Taps {
         for (out, weights) in taps.weights.chunks_exact_mut(most).enumerate() {
             let center = (out as f64 + 0.5) * scale;
             let start = (center - reach).floor().max(0.0) as usize;
-            let end = ((center + reach).ceil() as usize).min(source).min(start + most);
+            let end = ((center + reach).ceil() as usize)
+                .min(source)
+                .min(start + most);
             let mut sum = 0.0;
             for (at, weight) in (start..end).zip(weights.iter_mut()) {
                 let far = ((at as f64 + 0.5) - center).abs() / reach;
@@ -282,8 +291,11 @@ impl Taps {
 
     fn apply(&self, row: &[f32], out: &mut [f32]) {
         let weights = self.weights.chunks_exact(self.most);
-        for (((out, &start), &length), weights) in
-            out.iter_mut().zip(&self.start).zip(&self.length).zip(weights)
+        for (((out, &start), &length), weights) in out
+            .iter_mut()
+            .zip(&self.start)
+            .zip(&self.length)
+            .zip(weights)
         {
             let row = &row[start..start + length];
             *out = row.iter().zip(weights).map(|(a, b)| a * b).sum();
@@ -321,7 +333,11 @@ mod tests {
         assert_eq!((line.columns(), line.frames()), (11, 16));
         for (t, column) in line.features().outer_iter().enumerate() {
             for (y, &value) in column.iter().enumerate() {
-                let expected = if t < 11 { f32::from(data[y * 11 + t]) / 255.0 } else { 0.0 };
+                let expected = if t < 11 {
+                    f32::from(data[y * 11 + t]) / 255.0
+                } else {
+                    0.0
+                };
                 assert!((value - expected).abs() < 1e-6);
             }
         }
@@ -330,11 +346,16 @@ mod tests {
     #[test]
     fn a_smaller_picture_is_the_average_of_a_larger_one() {
         // Stripes of 4 columns: their average over whole periods is gray.
-        let data: Vec<u8> = (0..32 * 64).map(|i| if i / 2 % 2 == 0 { 0 } else { 200 }).collect();
+        let data: Vec<u8> = (0..32 * 64)
+            .map(|i| if i / 2 % 2 == 0 { 0 } else { 200 })
+            .collect();
         let line = plain(4).read(&gray(&data, 64)).unwrap();
         assert_eq!(line.columns(), 8);
         let inner = line.features().row(4).to_vec();
-        assert!(inner.iter().all(|v| (v - 100.0 / 255.0).abs() < 0.02), "{inner:?}");
+        assert!(
+            inner.iter().all(|v| (v - 100.0 / 255.0).abs() < 0.02),
+            "{inner:?}"
+        );
     }
 
     #[test]
@@ -344,9 +365,15 @@ mod tests {
             let data = vec![77; width * height];
             let line = reader.read(&gray(&data, width)).unwrap();
             assert!(line.frames() <= 1024 && line.frames().is_multiple_of(16));
-            assert!(line.features().iter().all(|v| v.abs() < 1e-3), "one color is nothing");
+            assert!(
+                line.features().iter().all(|v| v.abs() < 1e-3),
+                "one color is nothing"
+            );
         }
-        let line = reader.with_fixed_frames(48).read(&gray(&[7; 4000], 1000)).unwrap();
+        let line = reader
+            .with_fixed_frames(48)
+            .read(&gray(&[7; 4000], 1000))
+            .unwrap();
         assert_eq!((line.columns(), line.frames()), (48, 48));
     }
 
@@ -365,8 +392,14 @@ mod tests {
     fn columns_know_their_place() {
         let line = plain(8).read(&gray(&[0; 16 * 40], 40)).unwrap();
         assert_eq!((line.columns(), line.frames()), (20, 24));
-        assert_eq!(line.place(5.0, 10.0), Quad::rectangle(10.0, 0.0, 10.0, 16.0));
-        assert_eq!(line.place(15.0, 24.0), Quad::rectangle(30.0, 0.0, 10.0, 16.0));
+        assert_eq!(
+            line.place(5.0, 10.0),
+            Quad::rectangle(10.0, 0.0, 10.0, 16.0)
+        );
+        assert_eq!(
+            line.place(15.0, 24.0),
+            Quad::rectangle(30.0, 0.0, 10.0, 16.0)
+        );
     }
 
     proptest! {

@@ -92,7 +92,9 @@ fn decode(reader: impl BufRead + Seek) -> Result<Image> {
     if pixels > MAX_PIXELS {
         return Err(Error::new(
             ErrorKind::Limit,
-            format!("{width}x{height} pixels, at most {MAX_PIXELS} are decoded: scale it down first"),
+            format!(
+                "{width}x{height} pixels, at most {MAX_PIXELS} are decoded: scale it down first"
+            ),
         ));
     }
     // An orientation that cannot be read is none: the pixels are what counts.
@@ -110,7 +112,12 @@ fn decode(reader: impl BufRead + Seek) -> Result<Image> {
                 ((v * a + 255 * (255 - a) + 127) / 255) as u8
             })
         };
-        pixels.as_chunks::<4>().0.iter().flat_map(on_white).collect()
+        pixels
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .flat_map(on_white)
+            .collect()
     } else {
         decoded.into_rgb8().into_raw()
     };
@@ -148,7 +155,12 @@ mod tests {
     fn jpeg(image: &DynamicImage) -> Vec<u8> {
         let mut out = Vec::new();
         JpegEncoder::new_with_quality(&mut out, 100)
-            .write_image(image.as_bytes(), image.width(), image.height(), ExtendedColorType::Rgb8)
+            .write_image(
+                image.as_bytes(),
+                image.width(),
+                image.height(),
+                ExtendedColorType::Rgb8,
+            )
             .unwrap();
         out
     }
@@ -166,7 +178,10 @@ mod tests {
     fn near(image: &Image, x: usize, y: usize, expected: [u8; 3]) {
         let pixel = &image.rgb()[3 * (y * image.width() + x)..][..3];
         for (found, expected) in pixel.iter().zip(expected) {
-            assert!(found.abs_diff(expected) <= 12, "{pixel:?} at {x}, {y}, expected {expected:?}");
+            assert!(
+                found.abs_diff(expected) <= 12,
+                "{pixel:?} at {x}, {y}, expected {expected:?}"
+            );
         }
     }
 
@@ -178,12 +193,19 @@ mod tests {
             assert_eq!((found.width(), found.height()), (6, 4));
             assert_eq!(found.rgb(), rgb.as_bytes());
         }
-        near(&Image::from_bytes(&jpeg(&rgb)).unwrap(), 5, 3, [200, 180, 7]);
+        near(
+            &Image::from_bytes(&jpeg(&rgb)).unwrap(),
+            5,
+            3,
+            [200, 180, 7],
+        );
         let deep: DynamicImage =
-            image::ImageBuffer::from_fn(2, 1, |x, _| Rgb([65_535u16 * x as u16, 257 * 9, 0])).into();
+            image::ImageBuffer::from_fn(2, 1, |x, _| Rgb([65_535u16 * x as u16, 257 * 9, 0]))
+                .into();
         let found = Image::from_bytes(&encoded(&deep, ImageFormat::Png)).unwrap();
         assert_eq!(found.rgb(), [0, 9, 0, 255, 9, 0]);
-        let gray: DynamicImage = image::GrayImage::from_fn(3, 1, |x, _| Luma([50 * x as u8])).into();
+        let gray: DynamicImage =
+            image::GrayImage::from_fn(3, 1, |x, _| Luma([50 * x as u8])).into();
         let found = Image::from_bytes(&encoded(&gray, ImageFormat::Png)).unwrap();
         assert_eq!(found.rgb(), [0, 0, 0, 50, 50, 50, 100, 100, 100]);
         let clear: DynamicImage =
@@ -196,7 +218,9 @@ mod tests {
     fn cmyk_is_converted() {
         let mut out = Vec::new();
         // No ink, then all black.
-        let inks: Vec<u8> = (0..16 * 16).flat_map(|i| [0, 0, 0, if i % 16 < 8 { 0 } else { 255 }]).collect();
+        let inks: Vec<u8> = (0..16 * 16)
+            .flat_map(|i| [0, 0, 0, if i % 16 < 8 { 0 } else { 255 }])
+            .collect();
         jpeg_encoder::Encoder::new(&mut out, 100)
             .encode(&inks, 16, 16, jpeg_encoder::ColorType::Cmyk)
             .unwrap();
@@ -221,7 +245,8 @@ mod tests {
     fn an_animation_gives_its_first_frame() {
         // Two lossless frames of one color each in an extended WebP.
         let frame = |value: u8| {
-            let image: DynamicImage = image::RgbaImage::from_pixel(4, 4, Rgba([value, 0, 0, 255])).into();
+            let image: DynamicImage =
+                image::RgbaImage::from_pixel(4, 4, Rgba([value, 0, 0, 255])).into();
             encoded(&image, ImageFormat::WebP)[12..].to_vec()
         };
         let chunk = |name: &[u8; 4], data: &[u8]| {
@@ -274,7 +299,11 @@ mod tests {
         for byte in &png[12..29] {
             crc ^= u32::from(*byte);
             for _ in 0..8 {
-                crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+                crc = if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xedb8_8320
+                } else {
+                    crc >> 1
+                };
             }
         }
         png[29..33].copy_from_slice(&(!crc).to_be_bytes());
@@ -285,7 +314,10 @@ mod tests {
     fn bombs_and_empty_images_are_refused_before_they_are_unpacked() {
         for (width, height) in [(60_000, 60_000), (1 << 20, 1), (u32::MAX >> 1, 1 << 30)] {
             let error = Image::from_bytes(&claiming(width, height)).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::Limit | ErrorKind::Malformed), "{error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::Limit | ErrorKind::Malformed),
+                "{error}"
+            );
         }
         for (width, height) in [(0, 5), (5, 0)] {
             let error = Image::from_bytes(&claiming(width, height)).unwrap_err();

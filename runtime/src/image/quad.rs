@@ -102,20 +102,11 @@ impl Projection {
     fn onto(corners: [[f32; 2]; 4]) -> Self {
         let [p0, p1, p2, p3] = corners.map(|p| p.map(f64::from));
         let sum = [0, 1].map(|i| p0[i] - p1[i] + p2[i] - p3[i]);
-        let (d1, d2) = (
-            [0, 1].map(|i| p1[i] - p2[i]),
-            [0, 1].map(|i| p3[i] - p2[i]),
-        );
+        let (d1, d2) = ([0, 1].map(|i| p1[i] - p2[i]), [0, 1].map(|i| p3[i] - p2[i]));
         let determinant = d1[0] * d2[1] - d1[1] * d2[0];
         let g = (sum[0] * d2[1] - sum[1] * d2[0]) / determinant;
         let h = (d1[0] * sum[1] - d1[1] * sum[0]) / determinant;
-        let row = |i: usize| {
-            [
-                p1[i] - p0[i] + g * p1[i],
-                p3[i] - p0[i] + h * p3[i],
-                p0[i],
-            ]
-        };
+        let row = |i: usize| [p1[i] - p0[i] + g * p1[i], p3[i] - p0[i] + h * p3[i], p0[i]];
         Self {
             rows: [row(0), row(1), [g, h, 1.0]],
         }
@@ -148,10 +139,16 @@ mod tests {
             ([[0.0, 0.0], [9.0, 9.0], [9.0, 0.0], [0.0, 9.0]], "crosses"),
             ([[0.0, 0.0], [5.0, 5.0], [9.0, 9.0], [2.0, 2.0]], "no area"),
             ([[3.0, 3.0]; 4], "no area"),
-            ([[0.0, 0.0], [0.0, 9.0], [9.0, 9.0], [9.0, 0.0]], "counter-clockwise"),
+            (
+                [[0.0, 0.0], [0.0, 9.0], [9.0, 9.0], [9.0, 0.0]],
+                "counter-clockwise",
+            ),
             ([[0.0, 0.0], [9.0, 0.0], [2.0, 2.0], [0.0, 9.0]], "bent"),
             ([[0.0, 0.0], [9.0, 0.0], [18.0, 0.0], [0.0, 9.0]], "line"),
-            ([[f32::NAN, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]], "finite"),
+            (
+                [[f32::NAN, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]],
+                "finite",
+            ),
         ];
         for (corners, says) in cases {
             let error = Quad { corners }.projection().unwrap_err();

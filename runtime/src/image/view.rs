@@ -454,8 +454,7 @@ mod tests {
             (1 << 17, 1, 1 << 20, "131072x1"),
         ];
         for (width, height, stride, says) in cases {
-            let error =
-                ImageView::new(&data, width, height, stride, PixelFormat::Rgb).unwrap_err();
+            let error = ImageView::new(&data, width, height, stride, PixelFormat::Rgb).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains(says), "{error}");
         }

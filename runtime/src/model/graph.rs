@@ -100,7 +100,9 @@ impl OrtGraph {
             if numbers.iter().any(|x| x.is_nan()) {
                 return Err(Error::new(ErrorKind::Inference, "the output holds NaN"));
             }
-            let shape = shape.iter().map(|&n| usize::try_from(n).unwrap_or_default());
+            let shape = shape
+                .iter()
+                .map(|&n| usize::try_from(n).unwrap_or_default());
             Ok((shape.collect(), numbers.to_vec()))
         })
     }

@@ -170,7 +170,11 @@ impl OrtModel {
         let only = (blocks.len() == 1).then(|| view(0));
         let data = match only.as_ref().and_then(|view| view.to_slice()) {
             Some(slice) => Cow::Borrowed(slice),
-            None => Cow::Owned((0..blocks.len()).flat_map(|i| view(i).into_iter().copied()).collect()),
+            None => Cow::Owned(
+                (0..blocks.len())
+                    .flat_map(|i| view(i).into_iter().copied())
+                    .collect(),
+            ),
         };
         let lengths = vec![t; blocks.len()];
         let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
@@ -274,7 +278,8 @@ impl CtcModel for OrtModel {
             commit(builder, &shared.file)
         };
         // Equal lengths that follow one another share a run, where the graph takes more than one item.
-        let together = |a: &(ArrayView2<'_, f32>, &mut ModelState), b: &(ArrayView2<'_, f32>, &mut ModelState)| {
+        let together = |a: &(ArrayView2<'_, f32>, &mut ModelState),
+                        b: &(ArrayView2<'_, f32>, &mut ModelState)| {
             shared.batches && a.0.nrows() == b.0.nrows()
         };
         shared.sessions.with(make, |session| {

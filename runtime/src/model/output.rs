@@ -8,7 +8,10 @@ use ndarray::{Array2, ArrayView3, Axis};
 use std::collections::BTreeMap;
 
 /// An output's shape and numbers.
-pub(super) fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<(&'o [i64], &'o [f32])> {
+pub(super) fn floats<'o>(
+    outputs: &'o SessionOutputs<'_>,
+    name: &str,
+) -> Result<(&'o [i64], &'o [f32])> {
     let value = outputs.get(name).ok_or_else(|| {
         Error::new(
             ErrorKind::Inference,
@@ -22,7 +25,11 @@ pub(super) fn floats<'o>(outputs: &'o SessionOutputs<'_>, name: &str) -> Result<
 }
 
 /// The output brought to one `[T', V]` an item.
-pub(super) fn scores(spec: &ModelSpec, outputs: &SessionOutputs<'_>, items: usize) -> Result<Vec<Array2<f32>>> {
+pub(super) fn scores(
+    spec: &ModelSpec,
+    outputs: &SessionOutputs<'_>,
+    items: usize,
+) -> Result<Vec<Array2<f32>>> {
     let name = &spec.graph.output;
     let pieces = spec.tokens.pieces.len();
     let (shape, data) = floats(outputs, name)?;

@@ -279,7 +279,9 @@ mod tests {
     fn normalization_over_the_utterance_takes_it_whole() {
         let mut spec = fake_spec();
         spec.streaming = None;
-        let FrontEnd::LogMel(mel) = &mut spec.front_end else { panic!("a speech model") };
+        let FrontEnd::LogMel(mel) = &mut spec.front_end else {
+            panic!("a speech model")
+        };
         mel.normalization = Normalization::Utterance { epsilon: 1e-3 };
         let recognizer = SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap();
         let audio = tones("ab", 48_000, 1);

@@ -3,9 +3,9 @@
 //! Output frame i covers the columns from `i * stride` on. A character stands between the middles of the gaps to its
 //! neighbors; places are given in pixels of the source image, through the projection that the line was made with.
 
-use super::serves;
 #[cfg(feature = "onnx")]
 use super::builder::{Opened, RecognizerBuilder};
+use super::serves;
 use crate::decode::Plan;
 use crate::features::{Line, LineReader};
 use crate::image::{ImageView, Quad};
@@ -114,7 +114,11 @@ impl TextRecognizer {
     ///
     /// # Errors
     /// As [`recognize`](Self::recognize).
-    pub fn recognize_with<'a>(&self, crop: impl Into<Crop<'a>>, plan: &Plan) -> Result<NBest<Quad>> {
+    pub fn recognize_with<'a>(
+        &self,
+        crop: impl Into<Crop<'a>>,
+        plan: &Plan,
+    ) -> Result<NBest<Quad>> {
         let line = self.line(&crop.into())?;
         let scores = self.scores(&line)?;
         self.readings(&line, &scores, plan)
@@ -145,12 +149,23 @@ impl TextRecognizer {
                 }
             }
         }
-        let lost = || Err(Error::new(ErrorKind::Inference, "the batch gave no reading"));
-        out.into_iter().map(|reading| reading.unwrap_or_else(lost)).collect()
+        let lost = || {
+            Err(Error::new(
+                ErrorKind::Inference,
+                "the batch gave no reading",
+            ))
+        };
+        out.into_iter()
+            .map(|reading| reading.unwrap_or_else(lost))
+            .collect()
     }
 
     /// Lines of one width in one run; where the run fails, each alone, so that only what is at fault fails.
-    fn read_group(&self, group: &[(usize, &Line)], plan: &Plan) -> Vec<(usize, Result<NBest<Quad>>)> {
+    fn read_group(
+        &self,
+        group: &[(usize, &Line)],
+        plan: &Plan,
+    ) -> Vec<(usize, Result<NBest<Quad>>)> {
         let spec = self.spec();
         let mut states = vec![ModelState::start(spec); group.len()];
         let mut blocks: Vec<_> = (group.iter())
@@ -165,7 +180,10 @@ impl TextRecognizer {
             _ => (group.iter())
                 .map(|&(i, line)| {
                     let scores = self.scores(line);
-                    (i, scores.and_then(|scores| self.readings(line, &scores, plan)))
+                    (
+                        i,
+                        scores.and_then(|scores| self.readings(line, &scores, plan)),
+                    )
                 })
                 .collect(),
         }
@@ -252,7 +270,10 @@ fn edges(tokens: &[TokenSpan<FrameSpan>], length: f32) -> Vec<(f32, f32)> {
             let (start, end) = span(token);
             let before = index.checked_sub(1).and_then(|i| middles.get(i));
             let start = before.copied().unwrap_or((start - reach).max(0.0));
-            let end = middles.get(index).copied().unwrap_or((end + reach).min(length));
+            let end = middles
+                .get(index)
+                .copied()
+                .unwrap_or((end + reach).min(length));
             (start, end.max(start))
         })
         .collect()
@@ -289,7 +310,11 @@ mod tests {
         let width = 8 * text.len();
         let mut data = vec![0; 8 * width];
         for (index, letter) in text.bytes().enumerate() {
-            let row = if letter == b' ' { 1 } else { usize::from(letter - b'a') + 2 };
+            let row = if letter == b' ' {
+                1
+            } else {
+                usize::from(letter - b'a') + 2
+            };
             for x in 0..8 {
                 let row = if x < 4 { row } else { 0 };
                 data[row * width + 8 * index + x] = 255;
@@ -305,13 +330,18 @@ mod tests {
     #[test]
     fn pictures_read_with_places() {
         let (data, width) = picture("ab cab");
-        let read = fake().recognize(view(&data, width), &Decoding::greedy()).unwrap();
+        let read = fake()
+            .recognize(view(&data, width), &Decoding::greedy())
+            .unwrap();
         assert_eq!(read.text, "ab cab");
         assert_eq!(read.tokens.len(), 6);
         for (index, token) in read.tokens.iter().enumerate() {
             let [left, top, right, bottom] = token.span.bounds();
             let start = 8.0 * index as f32;
-            assert!((left - start).abs() <= 2.5 && (right - start - 4.0).abs() <= 2.5, "{token:?}");
+            assert!(
+                (left - start).abs() <= 2.5 && (right - start - 4.0).abs() <= 2.5,
+                "{token:?}"
+            );
             assert_eq!((top, bottom), (0.0, 8.0));
         }
         let [left, _, right, _] = read.words[1].span.bounds();
@@ -323,7 +353,10 @@ mod tests {
         let (data, width) = picture("abcdef");
         let image = view(&data, width);
         let quad = Quad::rectangle(16.0, 0.0, 16.0, 8.0);
-        let crop = Crop { image, quad: Some(quad) };
+        let crop = Crop {
+            image,
+            quad: Some(quad),
+        };
         let read = fake().recognize(crop, &Decoding::greedy()).unwrap();
         assert_eq!(read.text, "cd");
         let bounds = read.words[0].span.bounds();
@@ -336,7 +369,10 @@ mod tests {
         let image = view(&data, width);
         let bad = Quad::rectangle(900.0, 0.0, 8.0, 8.0);
         let crops: Vec<Crop<'_>> = (0..80)
-            .map(|i| Crop { image, quad: (i % 7 == 3).then_some(bad) })
+            .map(|i| Crop {
+                image,
+                quad: (i % 7 == 3).then_some(bad),
+            })
             .collect();
         let recognizer = fake();
         let plan = Decoding::greedy().plan(recognizer.tokens()).unwrap();
@@ -352,7 +388,10 @@ mod tests {
 
     #[test]
     fn other_tasks_and_oracle_teachers_are_refused() {
-        let oracle = ModelSpec { role: Role::OracleTeacher, ..line_spec(8) };
+        let oracle = ModelSpec {
+            role: Role::OracleTeacher,
+            ..line_spec(8)
+        };
         let error = TextRecognizer::new(FakeModel::new(oracle).unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Role);
         let speech = crate::model::testing::tiny_spec(crate::model::testing::Tiny {

@@ -82,7 +82,10 @@ impl ModelSpec {
             self.graph.input_layout
         );
         if let Some(streaming) = &self.streaming {
-            demand!(!image, "a model of images does not stream: set `streaming` aside");
+            demand!(
+                !image,
+                "a model of images does not stream: set `streaming` aside"
+            );
             demand!(
                 !matches!(normalization, Normalization::Utterance { .. }),
                 "normalization over the whole utterance cannot stream: set `streaming` aside, or use fixed \
@@ -459,7 +462,9 @@ mod tests {
             ),
             (
                 |s| {
-                    let FrontEnd::LogMel(mel) = &mut s.front_end else { return };
+                    let FrontEnd::LogMel(mel) = &mut s.front_end else {
+                        return;
+                    };
                     mel.mels = 80;
                 },
                 "has 8 where the spec says 80",
@@ -518,7 +523,9 @@ mod tests {
         ];
         for (change, words) in cases {
             let mut spec = tiny_spec(TINY);
-            let FrontEnd::LogMel(mut mel) = spec.front_end.clone() else { panic!("a speech model") };
+            let FrontEnd::LogMel(mut mel) = spec.front_end.clone() else {
+                panic!("a speech model")
+            };
             change(&mut spec, &mut mel);
             spec.front_end = FrontEnd::LogMel(mel);
             let error = spec.validate().expect_err(words);
@@ -530,7 +537,9 @@ mod tests {
     #[test]
     fn utterance_normalization_and_newer_versions_are_refused() {
         let mut spec = tiny_spec(TINY);
-        let FrontEnd::LogMel(mel) = &mut spec.front_end else { panic!("a speech model") };
+        let FrontEnd::LogMel(mel) = &mut spec.front_end else {
+            panic!("a speech model")
+        };
         mel.normalization = Normalization::Utterance { epsilon: 1e-5 };
         assert_eq!(spec.validate().unwrap_err().kind(), ErrorKind::Spec);
         let mut spec = tiny_spec(TINY);

@@ -278,7 +278,9 @@ mod tests {
                 ..student()
             };
             let specs = student.folded_parameters().unwrap();
-            let sizes = specs.iter().map(|spec| spec.shape.iter().product::<usize>());
+            let sizes = specs
+                .iter()
+                .map(|spec| spec.shape.iter().product::<usize>());
             let total: usize = sizes.sum();
             assert!(total <= most, "{total} parameters");
         };

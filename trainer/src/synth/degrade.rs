@@ -39,7 +39,7 @@ pub(super) fn degrade(
         }
     }
     if happens(effects.noise, random) {
-        let strength = 1.5 + 22.0 * random.random_range(0.0f32..1.0).powi(3);
+        let strength = 1.0 + 15.0 * random.random_range(0.0f32..1.0).powi(3);
         noise(&mut planes, strength, random);
     }
     let mut pixels = vec![0; 3 * width * height];
@@ -60,7 +60,9 @@ fn jpeg(pixels: &[u8], width: usize, height: usize, quality: u8) -> Result<Image
     let mut file = Vec::with_capacity(pixels.len());
     JpegEncoder::new_with_quality(&mut file, quality)
         .encode(pixels, width as u32, height as u32, ExtendedColorType::Rgb8)
-        .map_err(|e| Error::new(ErrorKind::Data, format!("a rendered picture as JPEG: {e}")).with_source(e))?;
+        .map_err(|e| {
+            Error::new(ErrorKind::Data, format!("a rendered picture as JPEG: {e}")).with_source(e)
+        })?;
     Ok(Image::from_bytes(&file)?)
 }
 
@@ -69,12 +71,23 @@ fn light(planes: &mut Planes, random: &mut ChaCha8Rng) {
     let (width, height) = (planes.width as f32, planes.height as f32);
     let slope = [(); 2].map(|()| random.random_range(-0.35f32..0.35));
     let spot = random.random_bool(0.25).then(|| {
-        let center = [random.random_range(0.0..width), random.random_range(0.0..height)];
-        (center, height * random.random_range(0.3..1.5), random.random_range(30.0f32..150.0))
+        let center = [
+            random.random_range(0.0..width),
+            random.random_range(0.0..height),
+        ];
+        (
+            center,
+            height * random.random_range(0.3..1.5),
+            random.random_range(30.0f32..150.0),
+        )
     });
     let edge = random.random_bool(0.2).then(|| {
         let (sin, cos) = random.random_range(0.0f32..6.3).sin_cos();
-        ([cos, sin], random.random_range(-0.3..0.3) * width, random.random_range(0.35..0.8))
+        (
+            [cos, sin],
+            random.random_range(-0.3..0.3) * width,
+            random.random_range(0.35..0.8),
+        )
     });
     for y in 0..planes.height {
         for x in 0..planes.width {
@@ -114,7 +127,9 @@ pub(super) fn soften(plane: &mut Vec<f32>, width: usize, sigma: f32) {
         padded[..reach].fill(row[0]);
         padded[reach..reach + width].copy_from_slice(row);
         padded[reach + width..].fill(row[width - 1]);
-        row.iter_mut().zip(&padded[reach..]).for_each(|(out, &x)| *out = taps[0] * x);
+        row.iter_mut()
+            .zip(&padded[reach..])
+            .for_each(|(out, &x)| *out = taps[0] * x);
         for (i, &tap) in taps.iter().enumerate().skip(1) {
             let (before, after) = (&padded[reach - i..], &padded[reach + i..]);
             for ((out, &a), &b) in row.iter_mut().zip(before).zip(after) {
@@ -148,7 +163,10 @@ fn smear(plane: &mut [f32], width: usize, length: f32, angle: f32) {
     plane.fill(0.0);
     for step in 0..steps {
         let along = length * (step as f32 / (steps - 1) as f32 - 0.5);
-        let (dx, dy) = ((along * cos).round() as isize, (along * sin).round() as isize);
+        let (dx, dy) = (
+            (along * cos).round() as isize,
+            (along * sin).round() as isize,
+        );
         for y in 0..height {
             let from = (y as isize + dy).clamp(0, height as isize - 1) as usize;
             for x in 0..width {

@@ -126,7 +126,9 @@ impl FontSet {
 
     /// Whether a face draws the character.
     pub fn any_draws(&self, character: char) -> bool {
-        self.faces.iter().any(|face| face.glyphs.contains_key(&character))
+        self.faces
+            .iter()
+            .any(|face| face.glyphs.contains_key(&character))
     }
 
     /// A face that draws the text, or one that draws most of it where chance finds none.
@@ -137,7 +139,10 @@ impl FontSet {
             let at = random.random_range(0.0..total);
             let family = self.families.partition_point(|family| family.1 <= at);
             let family = family.min(self.families.len() - 1);
-            let end = self.families.get(family + 1).map_or(self.faces.len(), |next| next.0);
+            let end = self
+                .families
+                .get(family + 1)
+                .map_or(self.faces.len(), |next| next.0);
             face = random.random_range(self.families[family].0..end);
             if self.faces[face].draws(text) {
                 return face;
@@ -148,7 +153,11 @@ impl FontSet {
 }
 
 fn count(n: usize) -> String {
-    if n == 1 { "1 file".to_owned() } else { format!("{n} files") }
+    if n == 1 {
+        "1 file".to_owned()
+    } else {
+        format!("{n} files")
+    }
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

@@ -71,9 +71,12 @@ pub(super) fn luminance([r, g, b]: Color) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// A color of about the given luminance: gray half of the time, else of any hue.
+/// A color of about the given luminance: nearly gray half of the time, else of any hue, seldom a loud one.
 pub(super) fn color(light: f32, random: &mut ChaCha8Rng) -> Color {
-    let vivid = if random.random_bool(0.45) { random.random_range(0.1..0.9) } else { 0.06 };
+    let vivid = match random.random_bool(0.45) {
+        true => 0.08 + 0.7 * random.random_range(0.0f32..1.0).powi(2),
+        false => 0.05,
+    };
     let hue: f32 = random.random_range(0.0..6.0);
     let pure = [0.0, 4.0, 2.0].map(|shift| {
         let at = (hue + shift) % 6.0;
@@ -97,9 +100,8 @@ pub(super) fn texture(
     for _ in 0..layers {
         let swing = 90.0 * rough * random.random_range(0.3..1.0);
         let tint = random.random_range(0.0..0.5);
-        let strength: Color = std::array::from_fn(|_| {
-            swing * (1.0 - tint * random.random_range(0.0..1.0f32))
-        });
+        let strength: Color =
+            std::array::from_fn(|_| swing * (1.0 - tint * random.random_range(0.0..1.0f32)));
         let (w, h) = (width as f32, height as f32);
         let size = w.max(h);
         match random.random_range(0..10) {
@@ -174,7 +176,9 @@ impl Lattice {
         let columns = (width as f32 / cell) as usize + 2;
         let rows = (height as f32 / cell) as usize + 2;
         Self {
-            values: (0..columns * rows).map(|_| random.random_range(-1.0f32..1.0)).collect(),
+            values: (0..columns * rows)
+                .map(|_| random.random_range(-1.0f32..1.0))
+                .collect(),
             columns,
             rows,
             cell,

@@ -42,7 +42,12 @@ pub struct Key {
 impl Key {
     pub(crate) fn random(self, stream: u64) -> ChaCha8Rng {
         let mut bytes = [0; 32];
-        let numbers = [self.seed, self.epoch, self.item, u64::from_le_bytes(*b"synthetc")];
+        let numbers = [
+            self.seed,
+            self.epoch,
+            self.item,
+            u64::from_le_bytes(*b"synthetc"),
+        ];
         for (chunk, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             chunk.copy_from_slice(&number.to_le_bytes());
         }
@@ -114,9 +119,8 @@ impl Renderer {
             Error::new(ErrorKind::Data, format!("the drawn text {text:?}: {e}")).with_source(e)
         })?;
         let needed = frames_needed(&targets) + 1;
-        let fits = |width: f32, height: f32| {
-            self.reader.size(width, height).0 / self.stride >= needed
-        };
+        let fits =
+            |width: f32, height: f32| self.reader.size(width, height).0 / self.stride >= needed;
         let sketch = Sketch::draw(&text, &self.fonts, &self.config, &mut random, &fits);
         Ok((sketch, targets))
     }
@@ -207,19 +211,37 @@ mod tests {
     #[test]
     fn pictures_are_functions_of_their_key_and_as_large_as_sketched() {
         let renderer = renderer("Hello world of words, naïve Straße 12345").unwrap();
-        let key = |item| Key { seed: 3, epoch: 1, item };
+        let key = |item| Key {
+            seed: 3,
+            epoch: 1,
+            item,
+        };
         let mut texts = std::collections::BTreeSet::new();
         for item in 0..60 {
             let (sketch, targets) = renderer.sketch(key(item)).unwrap();
             let picture = renderer.paint(&sketch, key(item)).unwrap();
-            assert_eq!((picture.width(), picture.height()), (sketch.width, sketch.height));
+            assert_eq!(
+                (picture.width(), picture.height()),
+                (sketch.width, sketch.height)
+            );
             let (again, _) = renderer.sketch(key(item)).unwrap();
             assert_eq!(renderer.paint(&again, key(item)).unwrap(), picture);
-            let steps = renderer.reader.size(sketch.width as f32, sketch.height as f32).0 / 4;
-            assert!(frames_needed(&targets) < steps, "{:?} in {steps} steps", sketch.text);
+            let steps = renderer
+                .reader
+                .size(sketch.width as f32, sketch.height as f32)
+                .0
+                / 4;
+            assert!(
+                frames_needed(&targets) < steps,
+                "{:?} in {steps} steps",
+                sketch.text
+            );
             assert!(sketch.text.chars().all(|c| (' '..='~').contains(&c)));
             let pixels = picture.rgb();
-            assert!(pixels.iter().any(|&p| p != pixels[0]), "{item} shows nothing");
+            assert!(
+                pixels.iter().any(|&p| p != pixels[0]),
+                "{item} shows nothing"
+            );
             texts.insert(sketch.text);
         }
         assert!(texts.len() > 30, "{texts:?}");
@@ -227,7 +249,13 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_with_is_an_error_that_says_so() {
-        let error = renderer("öäü ßß").map(|r| r.sketch(Key { seed: 1, epoch: 0, item: 0 }));
+        let error = renderer("öäü ßß").map(|r| {
+            r.sketch(Key {
+                seed: 1,
+                epoch: 0,
+                item: 0,
+            })
+        });
         // Words that nothing draws are left out; numbers and codes need no list.
         assert!(error.unwrap().unwrap().0.text.is_ascii());
         let empty = tempfile::tempdir().unwrap();

@@ -26,13 +26,21 @@ pub(super) fn paint(
     };
     let opacity = fill(sketch, fonts, &sketch.letters, [0.0; 2]);
     if random.random_bool(0.1) {
-        rules(&mut planes, color(random.random_range(0.0..255.0), random), random);
+        rules(
+            &mut planes,
+            color(random.random_range(0.0..255.0), random),
+            random,
+        );
     }
     if random.random_bool(f64::from(effects.shadow)) {
         let reach = 0.09 * sketch.em;
         let offset = [(); 2].map(|()| random.random_range(-reach..=reach));
         let mut mask = fill(sketch, fonts, &sketch.letters, offset);
-        super::degrade::soften(&mut mask, width, random.random_range(0.2..0.06 * sketch.em + 0.4));
+        super::degrade::soften(
+            &mut mask,
+            width,
+            random.random_range(0.2..0.06 * sketch.em + 0.4),
+        );
         let strength = random.random_range(0.3..0.95);
         mask.iter_mut().for_each(|m| *m *= strength);
         let dark = if random.random_bool(0.8) { 0.1 } else { 1.6 };
@@ -44,7 +52,11 @@ pub(super) fn paint(
         super::degrade::soften(&mut mask, width, reach);
         mask.iter_mut().for_each(|m| *m = (*m * 4.0).min(1.0));
         let light = luminance(letters);
-        let other = if light > 128.0 { random.random_range(0.0..70.0) } else { random.random_range(180.0..255.0) };
+        let other = if light > 128.0 {
+            random.random_range(0.0..70.0)
+        } else {
+            random.random_range(180.0..255.0)
+        };
         planes.stain(color(other, random), &mask);
     }
     if sketch.loose && random.random_bool(0.35) {
@@ -63,8 +75,8 @@ pub(super) fn paint(
 /// Colors of letters and ground: far apart in luminance, or with little contrast.
 fn colors(effects: &EffectsConfig, random: &mut ChaCha8Rng) -> (Color, Color) {
     let apart = match random.random_bool(f64::from(effects.low_contrast)) {
-        true => random.random_range(14.0..45.0),
-        false => random.random_range(45.0f32..235.0),
+        true => random.random_range(18.0..48.0),
+        false => random.random_range(48.0f32..235.0),
     };
     let low = random.random_range(0.0..255.0 - apart);
     let (dark, bright) = (color(low, random), color(low + apart, random));
@@ -74,7 +86,11 @@ fn colors(effects: &EffectsConfig, random: &mut ChaCha8Rng) -> (Color, Color) {
     } else {
         (dark, bright)
     };
-    if random.random_bool(0.5) { (dark, bright) } else { (bright, dark) }
+    if random.random_bool(0.5) {
+        (dark, bright)
+    } else {
+        (bright, dark)
+    }
 }
 
 /// How much of each pixel letters cover, moved by pixels.
@@ -83,7 +99,9 @@ fn fill(sketch: &Sketch, fonts: &FontSet, letters: &[Placed], offset: Point) -> 
     let mut raster = Rasterizer::new(width, height);
     // What lies outside is moved to the edge: left of it that covers the row as it should, and nothing else shows.
     let place = |letter: &Placed, p: Point| {
-        let [x, y] = sketch.warp.apply([p[0] + letter.pen[0], p[1] + letter.pen[1]]);
+        let [x, y] = sketch
+            .warp
+            .apply([p[0] + letter.pen[0], p[1] + letter.pen[1]]);
         point(
             (x + offset[0]).clamp(0.0, width as f32),
             (y + offset[1]).clamp(0.0, height as f32),
@@ -132,7 +150,10 @@ fn neighbors(
     }
     let distance = sketch.em * random.random_range(0.95..1.5);
     let signed = if random.random_bool(0.5) { 1.0 } else { -1.0 };
-    let offset = [random.random_range(-1.0..1.0) * sketch.em, signed * distance];
+    let offset = [
+        random.random_range(-1.0..1.0) * sketch.em,
+        signed * distance,
+    ];
     let mask = fill(sketch, fonts, &others, offset);
     planes.stain(letters, &mask);
 }

@@ -80,11 +80,19 @@ fn encode(pictures: &[(Image, String)]) -> Result<Vec<u8>> {
 /// [`ErrorKind::Io`] for a file that cannot be read, [`ErrorKind::Data`] for one that is no shard or contradicts itself.
 pub fn read(path: &Path) -> Result<Vec<(Image, String)>> {
     let refuse = |what: &str| {
-        Error::new(ErrorKind::Data, format!("{what}: this is no whole shard, render it again")).with_path(path)
+        Error::new(
+            ErrorKind::Data,
+            format!("{what}: this is no whole shard, render it again"),
+        )
+        .with_path(path)
     };
-    let size = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|e| Error::io(path, e))?
+        .len();
     if size > MAX_BYTES {
-        return Err(refuse(&format!("{size} bytes, at most {MAX_BYTES} are read")));
+        return Err(refuse(&format!(
+            "{size} bytes, at most {MAX_BYTES} are read"
+        )));
     }
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| refuse(&e.to_string()))?;
@@ -95,7 +103,12 @@ pub fn read(path: &Path) -> Result<Vec<(Image, String)>> {
     let numbers = |name: &str| -> Result<Vec<usize>> {
         let data = tensor(name, Dtype::I32)?;
         let read = |b: &[u8; 4]| usize::try_from(i32::from_le_bytes(*b));
-        let numbers = data.as_chunks::<4>().0.iter().map(read).collect::<Result<_, _>>();
+        let numbers = data
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>();
         numbers.map_err(|_| refuse(&format!("{name} holds a negative number")))
     };
     let (sizes, ends) = (numbers("sizes")?, numbers("ends")?);
@@ -107,10 +120,14 @@ pub fn read(path: &Path) -> Result<Vec<(Image, String)>> {
     let mut pictures = Vec::with_capacity(ends.len());
     for (&[height, width], &end) in sizes.as_chunks::<2>().0.iter().zip(&ends) {
         let bytes = height.saturating_mul(width).saturating_mul(3);
-        let (own, rest) = (pixels.split_at_checked(bytes)).ok_or_else(|| refuse("too few pixels"))?;
-        let label = text.get(from..end).and_then(|label| std::str::from_utf8(label).ok());
+        let (own, rest) =
+            (pixels.split_at_checked(bytes)).ok_or_else(|| refuse("too few pixels"))?;
+        let label = text
+            .get(from..end)
+            .and_then(|label| std::str::from_utf8(label).ok());
         let label = label.ok_or_else(|| refuse("text that does not fit ends"))?;
-        let image = Image::from_rgb(width, height, own.to_vec()).map_err(|e| refuse(&e.to_string()))?;
+        let image =
+            Image::from_rgb(width, height, own.to_vec()).map_err(|e| refuse(&e.to_string()))?;
         pictures.push((image, label.to_owned()));
         (pixels, from) = (rest, end);
     }

@@ -24,7 +24,9 @@ pub fn sheet(pictures: &[Image], columns: usize) -> Result<Image> {
             index / columns * (CELL[1] + GAP),
         );
         let (w, h) = (picture.width(), picture.height());
-        let scale = (CELL[0] as f32 / w as f32).min(CELL[1] as f32 / h as f32).min(2.0);
+        let scale = (CELL[0] as f32 / w as f32)
+            .min(CELL[1] as f32 / h as f32)
+            .min(2.0);
         let (out_w, out_h) = ((w as f32 * scale) as usize, (h as f32 * scale) as usize);
         for y in 0..out_h {
             for x in 0..out_w {

@@ -156,10 +156,19 @@ fn ink(letters: &[Placed], fonts: &FontSet, face: usize, warp: &Warp) -> [f32; 4
         };
         for point in glyph.curves.iter().flat_map(|curve| curve.points()) {
             let [u, v] = warp.bent([point[0] + letter.pen[0], point[1] + letter.pen[1]]);
-            bounds = [bounds[0].min(u), bounds[1].min(v), bounds[2].max(u), bounds[3].max(v)];
+            bounds = [
+                bounds[0].min(u),
+                bounds[1].min(v),
+                bounds[2].max(u),
+                bounds[3].max(v),
+            ];
         }
     }
-    if bounds[0] > bounds[2] { [0.0, 0.0, 1.0, 1.0] } else { bounds }
+    if bounds[0] > bounds[2] {
+        [0.0, 0.0, 1.0, 1.0]
+    } else {
+        bounds
+    }
 }
 
 fn set(
@@ -178,12 +187,18 @@ fn set(
     let mut pen = 0.0;
     (text.chars())
         .map(|character| {
-            let lift = if unsteady > 0.0 { random.random_range(-unsteady..unsteady) } else { 0.0 };
+            let lift = if unsteady > 0.0 {
+                random.random_range(-unsteady..unsteady)
+            } else {
+                0.0
+            };
             let placed = Placed {
                 character,
                 pen: [pen, lift],
             };
-            let advance = fonts.faces()[face].glyph(character).map_or(0.3, |g| g.advance);
+            let advance = fonts.faces()[face]
+                .glyph(character)
+                .map_or(0.3, |g| g.advance);
             pen += (advance + tracking).max(0.05);
             placed
         })
@@ -213,7 +228,10 @@ impl Warp {
         warp.center = [0.5 * (bounds[0] + bounds[2]), 0.5 * (bounds[1] + bounds[3])];
         // About normal: most pictures are hardly changed.
         let around = |random: &mut ChaCha8Rng| -> f32 {
-            (0..3).map(|_| random.random_range(-1.0f32..1.0)).sum::<f32>() / 1.8
+            (0..3)
+                .map(|_| random.random_range(-1.0f32..1.0))
+                .sum::<f32>()
+                / 1.8
         };
         warp.stretch = (0.16 * around(random)).exp();
         if random.random_bool(f64::from(effects.slant)) {
@@ -226,13 +244,21 @@ impl Warp {
                 warp.arc = angle / wide.max(1.2);
             } else {
                 let height = random.random_range(0.03..0.14);
-                warp.wave = [height, random.random_range(0.8..2.6), random.random_range(0.0..6.3)];
+                warp.wave = [
+                    height,
+                    random.random_range(0.8..2.6),
+                    random.random_range(0.0..6.3),
+                ];
             }
         }
         if random.random_bool(f64::from(effects.rotate)) {
             let turn = around(random);
             // Wide words are turned less, as on signs; now and then one is steep.
-            let most = if random.random_bool(0.12) { effects.degrees } else { 0.25 * effects.degrees };
+            let most = if random.random_bool(0.12) {
+                effects.degrees
+            } else {
+                0.25 * effects.degrees
+            };
             let (sin, cos) = (turn * most).to_radians().sin_cos();
             warp.rotation = [sin, cos];
         }

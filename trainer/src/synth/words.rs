@@ -62,7 +62,8 @@ impl Words {
         longest: usize,
     ) -> Result<Self> {
         let characters: BTreeSet<char> = characters.iter().copied().collect();
-        let some = |is: &dyn Fn(char) -> bool| characters.iter().copied().filter(|&c| is(c)).collect();
+        let some =
+            |is: &dyn Fn(char) -> bool| characters.iter().copied().filter(|&c| is(c)).collect();
         let mut words = Self {
             distinct: Pool::default(),
             running: Pool::default(),
@@ -98,7 +99,9 @@ impl Words {
             .map_err(|e| Error::io(path, e))?;
         let refuse = |message: String| Err(Error::new(ErrorKind::Data, message).with_path(path));
         if bytes.len() > room {
-            return refuse(format!("the word lists have more than {MAX_BYTES} bytes: name fewer"));
+            return refuse(format!(
+                "the word lists have more than {MAX_BYTES} bytes: name fewer"
+            ));
         }
         let text = String::from_utf8_lossy(&bytes);
         for token in text.split_whitespace() {
@@ -108,7 +111,9 @@ impl Words {
             }
             self.running.push(token);
             let word = token.trim_matches(|c: char| !c.is_alphanumeric());
-            if !word.is_empty() && !distinct.contains(word) {
+            // Lists have nearly every noun with an apostrophe too; signs seldom do.
+            let owned = word.ends_with("'s");
+            if !word.is_empty() && !owned && !distinct.contains(word) {
                 distinct.insert(word.to_owned());
             }
         }
@@ -129,7 +134,11 @@ impl Words {
 
     fn compose(&self, random: &mut ChaCha8Rng) -> String {
         let word = |random: &mut ChaCha8Rng| {
-            let pool = if random.random_bool(0.6) { &self.distinct } else { &self.running };
+            let pool = if random.random_bool(0.6) {
+                &self.distinct
+            } else {
+                &self.running
+            };
             match pool.draw(random) {
                 Some(word) => self.cased(word, random),
                 None => self.characters_of(&self.letters, 6, random),
@@ -141,7 +150,11 @@ impl Words {
             78..86 => {
                 let all = [&self.letters[..], &self.digits[..]].concat();
                 let text = self.characters_of(&all, 8, random);
-                if random.random_bool(0.6) { text.to_uppercase() } else { text }
+                if random.random_bool(0.6) {
+                    text.to_uppercase()
+                } else {
+                    text
+                }
             }
             86..91 => {
                 let mut text = word(random);
@@ -215,7 +228,9 @@ impl Words {
             8 => format!("{},{}", digits(some.min(3), random), digits(3, random)),
             9 => format!("#{}-{}", digits(2, random), digits(some.min(3), random)),
             10 => {
-                let units = ["kg", "km", "m", "ml", "L", "cm", "th", "am", "PM", "A", "B", "%"];
+                let units = [
+                    "kg", "km", "m", "ml", "L", "cm", "th", "am", "PM", "A", "B", "%",
+                ];
                 let unit = units[random.random_range(0..units.len())];
                 format!("{}{unit}", digits(some.min(3), random))
             }

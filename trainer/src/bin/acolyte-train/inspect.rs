@@ -48,7 +48,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 const COLUMNS: usize = 100;
 
 fn print_text(student: &TextStudent) {
-    println!("| layer | in | out | kernel | groups | stride | output | parameters | M multiply-adds |");
+    println!(
+        "| layer | in | out | kernel | groups | stride | output | parameters | M multiply-adds |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|");
     let (mut rows, mut columns) = (student.height, COLUMNS);
     let (mut parameters, mut operations) = (0, 0.0);
@@ -56,7 +58,11 @@ fn print_text(student: &TextStudent) {
         let [down, across] = layer.attributes.strides;
         let [kh, kw] = layer.kernel;
         // The layer without padding takes the whole height.
-        rows = if layer.attributes.pads == [0; 4] && kh > 1 { 1 } else { rows / down };
+        rows = if layer.attributes.pads == [0; 4] && kh > 1 {
+            1
+        } else {
+            rows / down
+        };
         columns /= across;
         let weights = layer.outputs * layer.inputs / layer.attributes.group * kh * kw;
         let million = (weights * rows * columns) as f64 / 1e6;

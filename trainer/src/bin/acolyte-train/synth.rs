@@ -76,8 +76,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         item: item as u64,
     };
     if let Some(count) = arguments.shards {
-        let written = shards::write(&renderer, key(0), count, arguments.per_shard, &arguments.out)?;
-        println!("{count} pictures in {written} shards in {}", arguments.out.display());
+        let written = shards::write(
+            &renderer,
+            key(0),
+            count,
+            arguments.per_shard,
+            &arguments.out,
+        )?;
+        println!(
+            "{count} pictures in {written} shards in {}",
+            arguments.out.display()
+        );
         return Ok(());
     }
     if let Some(count) = arguments.show {

@@ -57,7 +57,9 @@ impl ImageExamples {
 
     /// The renderer, where the item is one of the rendered ones.
     fn renderer(&self, item: usize) -> Option<&Renderer> {
-        self.renderer.as_deref().filter(|_| item >= self.set.images.len())
+        self.renderer
+            .as_deref()
+            .filter(|_| item >= self.set.images.len())
     }
 
     /// The part of a crop that is read: at times a little more or less than all of it.
@@ -93,10 +95,15 @@ impl Examples for ImageExamples {
             // A text outside the vocabulary shows when it is loaded.
             let sketch = renderer.sketch(key);
             return sketch.map_or(self.reader.spec().min_width, |(sketch, _)| {
-                self.reader.size(sketch.width as f32, sketch.height as f32).1
+                self.reader
+                    .size(sketch.width as f32, sketch.height as f32)
+                    .1
             });
         }
-        let size = match (self.moved(pick.item, &mut key.random(2)), self.set.images.get(pick.item)) {
+        let size = match (
+            self.moved(pick.item, &mut key.random(2)),
+            self.set.images.get(pick.item),
+        ) {
             (Some(quad), _) => (quad.width(), quad.height()),
             (None, Some(row)) => (row.image.width() as f32, row.image.height() as f32),
             (None, None) => (1.0, 1.0),
@@ -122,7 +129,12 @@ impl Examples for ImageExamples {
             let (sketch, targets) = renderer.sketch(key)?;
             let image = renderer.paint(&sketch, key)?;
             let line = self.reader.read(&image.view())?;
-            return Ok(example(line, targets, format!("rendered {:?}", sketch.text), sketch.text));
+            return Ok(example(
+                line,
+                targets,
+                format!("rendered {:?}", sketch.text),
+                sketch.text,
+            ));
         }
         let row = self.set.images.get(pick.item).ok_or_else(|| {
             Error::new(

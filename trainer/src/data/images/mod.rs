@@ -91,7 +91,11 @@ impl ImageData {
         };
         let tokens = vocabulary(&recipe.text, &alphabet)?;
         let reader = LineReader::new(&recipe.image.spec())?;
-        let total = train.iter().chain(&dev).map(|(_, entries)| entries.len()).sum();
+        let total = train
+            .iter()
+            .chain(&dev)
+            .map(|(_, entries)| entries.len())
+            .sum();
         let opener = Opener {
             recipe,
             tokens: &tokens,
@@ -125,12 +129,21 @@ impl ImageData {
         let rendered = recipe.synth.per_epoch;
         let renderer = match rendered {
             0 => None,
-            _ => Some(Arc::new(Renderer::new(&recipe.synth, folder, &tokens, &reader, STRIDE)?)),
+            _ => Some(Arc::new(Renderer::new(
+                &recipe.synth,
+                folder,
+                &tokens,
+                &reader,
+                STRIDE,
+            )?)),
         };
         if rendered > 0 {
             weights.push((images.len()..images.len() + rendered, 1.0));
         }
-        if !weights.iter().any(|(range, repeat)| !range.is_empty() && *repeat > 0.0) {
+        if !weights
+            .iter()
+            .any(|(range, repeat)| !range.is_empty() && *repeat > 0.0)
+        {
             return Err(Error::new(
                 ErrorKind::Data,
                 format!("no usable training row; {} were left out", dropped.len()),
@@ -177,7 +190,12 @@ impl ImageData {
 
     /// Longest target that training can meet.
     pub fn longest(&self) -> usize {
-        let real = self.train.images.iter().map(|image| image.targets.len()).max();
+        let real = self
+            .train
+            .images
+            .iter()
+            .map(|image| image.targets.len())
+            .max();
         let rendered = self.renderer.as_ref().map(|_| self.recipe.synth.longest);
         real.max(rendered).unwrap_or(1)
     }
@@ -227,7 +245,9 @@ impl Opener<'_> {
             let targets = (self.tokens.encode(&text))
                 .map_err(|e| (Reason::Alphabet, format!("`text`: {e}")))?;
             let image = open_image(entry)?;
-            let (columns, _) = self.reader.size(image.width() as f32, image.height() as f32);
+            let (columns, _) = self
+                .reader
+                .size(image.width() as f32, image.height() as f32);
             let (needed, available) = (frames_needed(&targets), columns / STRIDE);
             if needed > available {
                 return Err((
@@ -271,7 +291,9 @@ impl Opener<'_> {
     fn rendered(&self, shard: &Path) -> Result<Vec<LabeledImage>> {
         let usable = |(image, text): (Image, String)| {
             let targets = self.tokens.encode(&text).ok()?;
-            let (columns, _) = self.reader.size(image.width() as f32, image.height() as f32);
+            let (columns, _) = self
+                .reader
+                .size(image.width() as f32, image.height() as f32);
             (frames_needed(&targets) <= columns / STRIDE).then(|| LabeledImage {
                 path: shard.to_owned(),
                 text,
@@ -279,7 +301,10 @@ impl Opener<'_> {
                 image,
             })
         };
-        Ok(shards::read(shard)?.into_iter().filter_map(usable).collect())
+        Ok(shards::read(shard)?
+            .into_iter()
+            .filter_map(usable)
+            .collect())
     }
 
     fn text(&self, entry: &Entry) -> Result<String, (Reason, String)> {
@@ -366,9 +391,15 @@ mod tests {
         let mut rows = String::new();
         for (index, text) in ["Ab", "c 1", "d!"].into_iter().enumerate() {
             let (width, height) = (40 + 8 * index, 20);
-            let pixels = (0..3 * width * height).map(|i| (i * 31 % 256) as u8).collect();
+            let pixels = (0..3 * width * height)
+                .map(|i| (i * 31 % 256) as u8)
+                .collect();
             let image = Image::from_rgb(width, height, pixels).unwrap();
-            std::fs::write(folder.path().join(format!("{index}.png")), image.to_png().unwrap()).unwrap();
+            std::fs::write(
+                folder.path().join(format!("{index}.png")),
+                image.to_png().unwrap(),
+            )
+            .unwrap();
             rows += &format!("{{\"image\": \"{index}.png\", \"text\": \"{text}\", \"std\": 0}}\n");
         }
         rows += "{\"image\": \"missing.png\", \"text\": \"a\"}\n{\"image\": \"0.png\", \"text\": \"\\u00e9\"}\n";
@@ -399,7 +430,10 @@ mod tests {
             for item in 0..3 {
                 let pick = Pick { item, copy: 0 };
                 let example = training.load(pick, epoch).unwrap();
-                assert_eq!(example.features.dim(), (32, 1, training.frames(pick, epoch)));
+                assert_eq!(
+                    example.features.dim(),
+                    (32, 1, training.frames(pick, epoch))
+                );
                 assert!(training.frames(pick, epoch) <= training.longest(item));
                 assert_eq!(example, training.load(pick, epoch).unwrap());
             }
@@ -408,13 +442,17 @@ mod tests {
         let image = &data.dev()[0].images[1].image;
         let line = LineReader::new(&spec).unwrap().read(&image.view()).unwrap();
         let example = judging.load(Pick { item: 1, copy: 0 }, 7).unwrap();
-        assert_eq!(example.features.index_axis(ndarray::Axis(1), 0), line.into_features());
+        assert_eq!(
+            example.features.index_axis(ndarray::Axis(1), 0),
+            line.into_features()
+        );
     }
 
     #[test]
     fn rows_that_cannot_be_used_are_refused_with_their_line() {
         let folder = corpus();
-        let error = ImageData::open(&recipe(&["data.bad_rows=refuse"]), folder.path(), &|_| ()).unwrap_err();
+        let error = ImageData::open(&recipe(&["data.bad_rows=refuse"]), folder.path(), &|_| ())
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
         assert!(error.to_string().contains("line 4"), "{error}");
         std::fs::write(folder.path().join("m.jsonl"), "{\"image\": 3}").unwrap();
