@@ -4,8 +4,8 @@
 //! zero after every layer, so that each crop sees the same zeros at its ends as it would alone.
 
 use super::{Form, Init, Net, folded_names, normed};
-use crate::{Error, ErrorKind, Result};
 use crate::graph::{ConvAttributes, Value};
+use crate::{Error, ErrorKind, Result};
 
 /// A convolution, batch norm and perhaps ReLU.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -281,8 +281,8 @@ impl Learner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::student::speech::SpeechStudent;
     use crate::graph::testing::{engine, numbers};
+    use crate::student::speech::SpeechStudent;
     use crate::train::pack::Utterance;
     use crate::train::run::packer;
     use ndarray::Array2;

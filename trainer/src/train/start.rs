@@ -77,7 +77,9 @@ impl Start {
             (FrontEnd::LogMel(own), FrontEnd::LogMel(recipe)) => (own, recipe),
             (own, asked) if own == asked => return Ok(own.clone()),
             (own, asked) => {
-                return refuse(format!("the model takes {own:?}, the recipe asks for {asked:?}"));
+                return refuse(format!(
+                    "the model takes {own:?}, the recipe asks for {asked:?}"
+                ));
             }
         };
         let fields = |spec: &LogMelSpec| {
@@ -342,10 +344,14 @@ mod tests {
             mels: 7,
             ..LogMelSpec::default()
         };
-        let error = start().front_end(&spec).unwrap_err();
+        let error = start().front_end(&FrontEnd::LogMel(spec)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Recipe);
         assert!(error.to_string().contains("mels"), "{error}");
-        assert!(start().front_end(&LogMelSpec::default()).is_ok());
+        assert!(
+            start()
+                .front_end(&FrontEnd::LogMel(LogMelSpec::default()))
+                .is_ok()
+        );
         let folder = tempfile::tempdir().unwrap();
         let config = StartConfig {
             model: folder.path().to_owned(),

@@ -26,8 +26,9 @@ pub(super) fn build(net: &mut Net) -> Result<Task> {
     while packer.fits(&row, FRAMES) {
         let index = row.segments.len();
         let values = numbers(student.features() * FRAMES, index);
-        let features =
-            Array2::from_shape_fn((student.features(), FRAMES), |(f, t)| values[f * FRAMES + t]);
+        let features = Array2::from_shape_fn((student.features(), FRAMES), |(f, t)| {
+            values[f * FRAMES + t]
+        });
         let utterance = Utterance {
             targets: Vec::new(),
             name: "made up".to_owned(),
