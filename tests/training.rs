@@ -45,6 +45,7 @@ fn train(
     let sitting = Sitting {
         resume: true,
         stop_after,
+        ..Sitting::default()
     };
     run(
         &Engine::new(&library(), 1),
@@ -151,6 +152,7 @@ fn a_run_that_diverges_stops_and_names_the_batch() {
     let sitting = |stop_after| Sitting {
         resume: true,
         stop_after,
+        ..Sitting::default()
     };
     let engine = Engine::new(&library(), 1);
     let go = |stop, notes: &mut Notes| {

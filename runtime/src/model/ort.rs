@@ -118,7 +118,17 @@ impl OrtModel {
         let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
         let frames = shared.fixed_frames.unwrap_or(frames);
         let silence = Array2::zeros((frames, mels(spec)));
-        let ran = self.run_on(&mut session, silence.view(), &mut ModelState::start(spec));
+        let label = spec
+            .graph
+            .label
+            .as_ref()
+            .map(|label| vec![label.padding; label.length]);
+        let ran = self.run_on(
+            &mut session,
+            silence.view(),
+            &mut ModelState::start(spec),
+            label.as_deref(),
+        );
         let path = session
             .end_profiling()
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
@@ -132,11 +142,44 @@ impl OrtModel {
         })
     }
 
+    /// Scores `[T', V]` of features `[T, F]` by an oracle teacher that is told the token ids of what was said. For
+    /// looking at a teacher and timing it beside its students: it recognizes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Role`] for a model that takes no label; [`ErrorKind::InvalidArgument`] for a label that is too
+    /// long, an id outside the vocabulary, and as [`CtcModel::run`].
+    pub fn run_labeled(&self, features: ArrayView2<'_, f32>, label: &[u32]) -> Result<Array2<f32>> {
+        let spec = self.shared.file.spec();
+        let Some(entry) = &spec.graph.label else {
+            return Err(Error::new(
+                ErrorKind::Role,
+                format!("model {:?} takes no label: it is no oracle teacher", spec.name),
+            ));
+        };
+        let pieces = spec.tokens.pieces.len();
+        if label.len() > entry.length || label.iter().any(|&id| id as usize >= pieces) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "a label of {} tokens: the model takes up to {}, with ids below {pieces}",
+                    label.len(),
+                    entry.length
+                ),
+            ));
+        }
+        let mut padded = vec![entry.padding; entry.length];
+        for (place, &id) in padded.iter_mut().zip(label) {
+            *place = i64::from(id);
+        }
+        self.checked_run(features, &mut ModelState::start(spec), Some(&padded))
+    }
+
     fn run_on(
         &self,
         session: &mut Session,
         features: ArrayView2<'_, f32>,
         state: &mut ModelState,
+        label: Option<&[i64]>,
     ) -> Result<Array2<f32>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
@@ -159,6 +202,11 @@ impl OrtModel {
         if let Some(name) = &graph.input_length {
             let view = TensorRef::from_array_view(([1i64], &length[..])).map_err(wrong)?;
             inputs.push((Cow::from(name.as_str()), view.into()));
+        }
+        if let (Some(entry), Some(label)) = (&graph.label, label) {
+            let shape = [1, 1, label.len() as i64];
+            let view = TensorRef::from_array_view((shape, label)).map_err(wrong)?;
+            inputs.push((Cow::from(entry.input.as_str()), view.into()));
         }
         let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
         for (entry, tensor) in states.iter().zip(state.tensors()) {
@@ -192,6 +240,23 @@ impl CtcModel for OrtModel {
     }
 
     fn run(&self, features: ArrayView2<'_, f32>, state: &mut ModelState) -> Result<Array2<f32>> {
+        if self.shared.file.spec().graph.label.is_some() {
+            return Err(Error::new(
+                ErrorKind::Role,
+                "an oracle teacher takes the transcript as well: use `run_labeled`",
+            ));
+        }
+        self.checked_run(features, state, None)
+    }
+}
+
+impl OrtModel {
+    fn checked_run(
+        &self,
+        features: ArrayView2<'_, f32>,
+        state: &mut ModelState,
+        label: Option<&[i64]>,
+    ) -> Result<Array2<f32>> {
         let shared = &*self.shared;
         let spec = shared.file.spec();
         let (frames, width) = features.dim();
@@ -224,7 +289,7 @@ impl CtcModel for OrtModel {
                 .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
             commit(builder, &shared.file)
         };
-        let run = |session: &mut Session| self.run_on(session, features, state);
+        let run = |session: &mut Session| self.run_on(session, features, state, label);
         shared.sessions.with(make, run)
     }
 }

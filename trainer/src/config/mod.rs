@@ -6,7 +6,9 @@
 
 mod augment;
 mod data;
+mod distill;
 mod overrides;
+mod teacher;
 mod train;
 
 pub use augment::{
@@ -15,7 +17,11 @@ pub use augment::{
 pub use data::{
     BadRows, Case, DataConfig, DevSet, FeaturesConfig, NormalizationKind, TextConfig, TrainSet,
 };
-pub use train::{ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
+pub use distill::{
+    DistillConfig, FrameSelection, GuideKind, GuideView, ObjectiveConfig, ObjectiveKind,
+};
+pub use teacher::{GuardConfig, SourcePositions, TargetConfig, TeacherConfig};
+pub use train::{Context, ModelConfig, ModelKind, Optimizer, Schedule, TrainConfig};
 
 use crate::error::{Error, ErrorKind, Result};
 use acolyte::spec::Task;
@@ -55,6 +61,18 @@ pub struct Recipe {
     /// The optimization.
     #[serde(default)]
     pub train: TrainConfig,
+    /// Where the model is an Oracle Teacher: the side that reads the transcript; [model] is then its source encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetConfig>,
+    /// Whether the model is a teacher, which guides students, and not a student itself. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guide: bool,
+    /// The teacher that a distillation trains first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// What the student learns from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
 }
 
 fn default_seed() -> u64 {
@@ -144,7 +162,17 @@ impl Recipe {
         self.features.validate()?;
         self.model.validate()?;
         self.augment.validate()?;
-        self.train.validate()
+        self.train.validate()?;
+        if let Some(target) = &self.target {
+            target.validate(&self.model)?;
+        }
+        if let Some(teacher) = &self.teacher {
+            teacher.validate(self.model.stride)?;
+        }
+        match &self.distill {
+            Some(distill) => distill.validate(self),
+            None => Ok(()),
+        }
     }
 }
 

@@ -13,6 +13,17 @@ pub enum ModelKind {
     Conv,
 }
 
+/// Which frames a convolution sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Context {
+    /// The newest and those before it: streams, with `delay_frames` of look-ahead.
+    Causal,
+    /// As many after as before: whole utterances only, and no delay.
+    Symmetric,
+}
+
 /// A student's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +40,8 @@ pub struct ModelConfig {
     pub dilations: Vec<usize>,
     /// Feature frames per output frame. Default 2: 20 ms.
     pub stride: usize,
+    /// What a frame sees of the others. Default causal.
+    pub context: Context,
     /// Output frames by which the output lags the input: the look-ahead. Default 10: 200 ms.
     pub delay_frames: usize,
     /// Dropout in training. Default 0.1.
@@ -44,6 +57,7 @@ impl Default for ModelConfig {
             kernel: 5,
             dilations: vec![1, 2, 4],
             stride: 2,
+            context: Context::Causal,
             delay_frames: 10,
             dropout: 0.1,
         }
@@ -71,6 +85,12 @@ impl ModelConfig {
             "model.delay_frames",
             self.delay_frames,
             "at most 1000",
+        )?;
+        ensure(
+            self.context == Context::Causal || self.delay_frames == 0,
+            "model.delay_frames",
+            self.delay_frames,
+            "0 where model.context is \"symmetric\": such a model sees ahead by itself",
         )?;
         ensure(
             !self.dilations.is_empty() && self.dilations.iter().all(|d| (1..=1024).contains(d)),

@@ -8,6 +8,7 @@
 mod attention;
 mod conv;
 mod convolution;
+mod heads;
 mod init;
 mod linear;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod testing;
 pub use attention::Attention;
 pub use conv::{ConvNorm, folded_names};
 pub use convolution::{Convolution, separable};
+pub use heads::{Attended, Heads};
 pub use init::{Init, initialize};
 pub use linear::Bias;
 
@@ -32,6 +34,8 @@ pub enum Form {
     Evaluate,
     /// One chunk of one utterance with its state as inputs and outputs, batch norm folded.
     Stream,
+    /// One whole utterance of any length, batch norm folded.
+    Whole,
 }
 
 /// A parameter that a network declared.
@@ -78,7 +82,8 @@ pub struct Net {
     pub graph: Graph,
     /// What it is built for.
     pub form: Form,
-    /// 1 where a position belongs to an utterance, `[1, 1, 1, T]`, at the current rate; absent in a stream.
+    /// 1 where a position belongs to an utterance, `[1, 1, 1, T]`, at the current rate; absent where there is
+    /// but one utterance.
     pub mask: Option<Value>,
     /// Seed of the step's dropout masks, i64 `[1]`, in training.
     pub seed: Option<Value>,

@@ -7,9 +7,11 @@ use crate::check::StepCost;
 use crate::config::Recipe;
 use crate::data::batch::Shape;
 use crate::graph::exec::{Engine, ParameterStore};
+use crate::network::Network;
 use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Steps timed after two that warm up.
@@ -37,10 +39,19 @@ impl MeasuredCost {
             vocabulary,
             config: recipe.model.clone(),
         };
+        let network: Arc<dyn Network> = Arc::new(student.clone());
         let packer = packer(recipe, &student);
         let mut store = ParameterStore::new(engine);
         let longest = FRAMES / recipe.model.stride / 4;
-        let mut step = TrainStep::new(engine, &student, &packer, longest, &mut store, recipe.seed)?;
+        let mut step = TrainStep::new(
+            engine,
+            &network,
+            &packer,
+            longest,
+            &mut store,
+            recipe.seed,
+            None,
+        )?;
         let mut row = packer.row();
         let mut frames = 0;
         let length = FRAMES.min(packer.width / 2);
@@ -65,7 +76,7 @@ impl MeasuredCost {
         let mut times = Vec::with_capacity(TIMED);
         for seed in 0..TIMED as u64 + 2 {
             let start = Instant::now();
-            step.run(&row, seed)?;
+            step.run(&row, seed, 0.0)?;
             times.push(start.elapsed().as_secs_f64());
         }
         let timed = &times[2..];

@@ -8,3 +8,4 @@ pub mod log;
 pub mod pack;
 pub mod run;
 pub mod step;
+pub mod supervise;

@@ -10,13 +10,14 @@ use super::evaluate::{Development, Score, evaluate};
 use super::feed::{plan, with_rows};
 use super::log::MetricsLog;
 use super::pack::{Packer, Row};
-use super::step::{EvaluationStep, TrainStep};
+use super::step::{EvaluationStep, Extras, TrainStep};
+use super::supervise::Supervision;
 use crate::config::Recipe;
 use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::graph::exec::{Engine, ParameterStore};
+use crate::network::{Network, fold};
 use crate::optim::{AdamW, AdamWSettings, Moments, global_norm, learning_rate};
-use crate::student::speech::SpeechStudent;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use serde::Serialize;
@@ -36,8 +37,10 @@ pub struct Setup<'a> {
     pub recipe: &'a Recipe,
     /// Where the run lives.
     pub folder: &'a Path,
-    /// The student.
-    pub student: SpeechStudent,
+    /// What is trained.
+    pub network: Arc<dyn Network>,
+    /// What it learns from beside the transcripts.
+    pub supervision: Option<Arc<dyn Supervision>>,
     /// The vocabulary.
     pub tokens: Arc<Tokens>,
     /// Longest target in the training data.
@@ -48,6 +51,16 @@ pub struct Setup<'a> {
     pub resume: bool,
     /// Stop after this many updates in this sitting: for tests and trials.
     pub stop_after: Option<u64>,
+}
+
+impl Setup<'_> {
+    /// The geometry of training rows, which hold as many views of an utterance as the supervision compares.
+    fn rows(&self) -> Packer {
+        Packer {
+            views: self.supervision.as_ref().map_or(1, |s| s.views()),
+            ..packer(self.recipe, &*self.network)
+        }
+    }
 }
 
 /// The training data: examples, and which of them an epoch sees in which order.
@@ -83,8 +96,11 @@ pub struct StepRecord {
     pub epoch: u64,
     /// Part of the run that is over, in [0, 1].
     pub progress: f64,
-    /// CTC loss in nats per output frame.
+    /// Loss in nats per output frame: CTC, and what distillation adds.
     pub loss: f32,
+    /// Its parts by name, before their weights, where there is more than CTC.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f32>,
     /// Global gradient norm before clipping.
     pub gradient_norm: f32,
     /// Learning rate of the update.
@@ -129,16 +145,17 @@ struct Run<'a> {
     seconds_before: f64,
 }
 
-/// The geometry of a student's rows under a recipe.
-pub fn packer(recipe: &Recipe, student: &SpeechStudent) -> Packer {
-    let stride = recipe.model.stride;
+/// The geometry of a network's rows under a recipe.
+pub fn packer(recipe: &Recipe, network: &dyn Network) -> Packer {
+    let stride = network.stride();
     Packer {
-        width: recipe.train.batch_frames.next_multiple_of(stride),
-        features: student.features,
+        width: recipe.train.batch_frames.next_multiple_of(2 * stride),
+        features: network.features(),
         stride,
-        gap: student.gap(),
-        delay: recipe.model.delay_frames,
+        gap: network.gap(),
+        delay: network.delay(),
         most: recipe.train.max_batch,
+        views: 1,
     }
 }
 
@@ -165,7 +182,7 @@ pub fn train(
 ) -> Result<Option<EpochRecord>> {
     let mut log = MetricsLog::open(&setup.folder.join("metrics.jsonl"))?;
     let mut run = Run::begin(engine, setup)?;
-    let packer = packer(setup.recipe, &setup.student);
+    let packer = setup.rows();
     let mut last = None;
     let mut over = false;
     let first_step = run.position.step;
@@ -225,14 +242,14 @@ impl<'a> Run<'a> {
         let recipe = setup.recipe;
         let text = recipe.to_toml()?;
         let mut store = ParameterStore::new(engine);
-        let packer = packer(recipe, &setup.student);
         let step = TrainStep::new(
             engine,
-            &setup.student,
-            &packer,
+            &setup.network,
+            &setup.rows(),
             setup.longest,
             &mut store,
             recipe.seed,
+            setup.supervision.clone(),
         )?;
         let optimizer = AdamW {
             settings: AdamWSettings {
@@ -299,7 +316,7 @@ impl<'a> Run<'a> {
         let progress = self.progress(rows);
         let rate = learning_rate(config, self.position.step, progress);
         let seed = self.setup.recipe.seed ^ self.position.step.wrapping_mul(0x9e37_79b9);
-        let outcome = self.step.run(row, seed)?;
+        let outcome = self.step.run(row, seed, progress)?;
         let norm = {
             let gradients = self
                 .step
@@ -355,6 +372,7 @@ impl<'a> Run<'a> {
             epoch: self.position.epoch,
             progress,
             loss: outcome.loss,
+            parts: outcome.parts,
             gradient_norm: norm,
             learning_rate: rate,
             utterances: row.segments.len(),
@@ -415,9 +433,15 @@ impl<'a> Run<'a> {
                 ),
             ));
         }
-        let folded = fold(engine, &setup.student, |name| self.averaged(name))?;
-        let packer = packer(setup.recipe, &setup.student);
-        let mut step = EvaluationStep::new(engine, &setup.student, &packer, &folded)?;
+        let folded = fold(engine, &*setup.network, &|name| self.averaged(name))?;
+        let packer = packer(setup.recipe, &*setup.network);
+        let mut step = EvaluationStep::new(
+            engine,
+            &setup.network,
+            &packer,
+            &folded,
+            Extras::default(),
+        )?;
         let development = setup
             .development
             .iter()
@@ -513,24 +537,4 @@ impl<'a> Run<'a> {
         self.seconds_before = self.position.seconds;
         Ok(())
     }
-}
-
-/// A store of a student's folded parameters.
-pub fn fold<'a>(
-    engine: &Engine,
-    student: &SpeechStudent,
-    get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
-) -> Result<ParameterStore> {
-    let mut store = ParameterStore::new(engine);
-    let folded = student.fold(get)?;
-    for spec in student.folded_parameters()? {
-        let values = folded.get(&spec.name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Graph,
-                format!("{} is not among the folded parameters", spec.name),
-            )
-        })?;
-        store.insert(&spec.name, &spec.shape, values)?;
-    }
-    Ok(store)
 }

@@ -1,6 +1,7 @@
 //! `acolyte-train inspect`: a recipe's student, layer by layer.
 
 use acolyte_trainer::config::Recipe;
+use acolyte_trainer::network::Network;
 use acolyte_trainer::student::speech::SpeechStudent;
 use anyhow::Result;
 use clap::Args;

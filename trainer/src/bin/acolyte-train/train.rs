@@ -53,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let sitting = Sitting {
         resume: !arguments.restart,
         stop_after: arguments.stop_after,
+        ..Sitting::default()
     };
     let loading = watch.loading();
     let last = run_pipeline(
