@@ -16,6 +16,7 @@ pub mod onnx;
 pub mod optim;
 pub mod pipeline;
 pub mod prepare;
+pub mod proof;
 mod simd;
 pub mod student;
 pub mod teacher;

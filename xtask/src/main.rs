@@ -8,6 +8,7 @@ mod eval;
 mod peers;
 mod pins;
 mod process;
+mod reproduce;
 mod setup;
 mod table;
 mod test;
@@ -37,6 +38,8 @@ enum Command {
     Bench(Named),
     /// Measure error rates on the development sets: a table, and one JSON line.
     Eval(Named),
+    /// Run the proof, or what is left of it: one JSON line a finished run, and the tables computed from them.
+    Reproduce(reproduce::Arguments),
 }
 
 /// Which measurement, and where its data is.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(named) => bench::run(&named),
         Command::Eval(named) => eval::run(&named),
+        Command::Reproduce(arguments) => reproduce::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -315,7 +315,7 @@ mod tests {
             objectives: vec![crate::config::ObjectiveConfig::new(ObjectiveKind::Sequence)],
             ..DistillConfig::default()
         };
-        let tokens = Arc::new(Tokens::characters(["a", "b"], 0).unwrap());
+        let tokens = Arc::new(Tokens::characters(["<blank>", "a", "b"], 0).unwrap());
         let maker = Maker::new(&config, &tokens).unwrap();
         let scores = Array2::from_shape_fn((6, 3), |(t, v)| ((t * 5 + v * 3) % 7) as f32 * 0.4);
         let readings = maker.readings(log_softmax(scores).view()).unwrap();

@@ -120,7 +120,7 @@ fn key(
 ///
 /// # Errors
 /// What loading reports.
-pub(super) fn questions(
+pub(crate) fn questions(
     examples: &SpeechExamples,
     items: impl IntoIterator<Item = usize>,
 ) -> Result<Vec<Question>> {

@@ -26,8 +26,11 @@ mod picture;
 mod report;
 pub mod stages;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use guide::{Guidance, Guide, occupancies};
 pub use keep::prepare;
+pub(crate) use keep::questions;
 pub use objectives::{Inputs, Objective, Site, objective};
 pub use step::Distillation;

@@ -73,6 +73,8 @@ pub struct Workshop<'a> {
     pub engine: &'a Engine,
     /// The data of the recipe.
     pub data: &'a SpeechData,
+    /// Vocabulary and front-end of all trainings; absent, the first training settles them.
+    pub settled: Option<Settled>,
 }
 
 /// SHA-256 of a recipe with all its defaults.
@@ -211,7 +213,7 @@ impl Workshop<'_> {
             )
         })?;
         let ahead = recipe.model.delay_frames;
-        let mut settled = None;
+        let mut settled = self.settled.clone();
         let mut guide = None;
         if let (Some(teacher), true) = (teacher, config.wants_teacher()) {
             settled = Some(Settled::load(teacher)?);
@@ -297,7 +299,8 @@ pub fn distill<'o>(
         let folder = ready.unwrap_or(&folders.teacher);
         if ready.is_none() {
             let mut observer = announce(Stage::Teacher);
-            trained = Some(workshop.train(&own, folder, None, None, &mut *observer)?);
+            let settled = workshop.settled.clone();
+            trained = Some(workshop.train(&own, folder, settled, None, &mut *observer)?);
         }
         announce(Stage::Check);
         let guards = recipe.teacher.as_ref().map(|teacher| &teacher.guards);

@@ -3,9 +3,11 @@
 
 mod bench;
 mod check;
+mod distill;
 mod export;
 mod inspect;
 mod prepare;
+mod proof;
 mod train;
 mod watch;
 
@@ -30,6 +32,8 @@ enum Command {
     Inspect(inspect::Arguments),
     Train(train::Arguments),
     Export(export::Arguments),
+    Distill(distill::Arguments),
+    Proof(proof::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Distill(arguments) => distill::run(&arguments),
+        Command::Proof(arguments) => proof::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
