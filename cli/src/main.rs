@@ -4,6 +4,7 @@
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
+mod compare;
 mod decoding_args;
 mod info;
 mod model_args;
@@ -30,6 +31,7 @@ enum Command {
     Info(info::Args),
     Score(score::Args),
     Bench(bench::Args),
+    Compare(compare::Args),
 }
 
 /// Whether everything asked for was done.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
+        Command::Compare(args) => compare::run(args, &mut out),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -39,6 +39,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audio;
+pub mod bootstrap;
 pub mod decode;
 mod error;
 pub mod features;

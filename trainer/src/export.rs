@@ -127,7 +127,7 @@ fn build(
     let mut net = Net::new(&recipe.name, form);
     let mut label = None;
     let built = match &recipe.target {
-        None => student.build(&mut net, chunk)?,
+        None => settled.network(recipe)?.build(&mut net, chunk)?,
         Some(target) => {
             let teacher = OracleTeacher {
                 source: student.clone(),

@@ -49,6 +49,9 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// Channels of the last hidden value.
     fn hidden_channels(&self) -> usize;
 
+    /// Channels of all layers together: what a step keeps grows with it.
+    fn layer_channels(&self) -> usize;
+
     /// Output frames beyond which nothing has influence.
     fn receptive_field(&self) -> usize;
 

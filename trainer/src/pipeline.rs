@@ -10,6 +10,7 @@ use crate::data::store::OnProgress;
 use crate::graph::exec::Engine;
 use crate::network::Network;
 use crate::student::speech::SpeechStudent;
+use crate::student::student;
 use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::write_atomically;
 use crate::train::evaluate::Development;
@@ -103,7 +104,7 @@ impl Settled {
     pub fn network(&self, recipe: &Recipe) -> Result<Arc<dyn Network>> {
         let source = self.student(recipe)?;
         match (&recipe.target, self.given) {
-            (None, _) => Ok(Arc::new(source)),
+            (None, _) => Ok(student(source.features, source.vocabulary, &recipe.model)),
             (Some(target), Some(given)) => Ok(Arc::new(OracleTeacher {
                 source,
                 target: target.clone(),
@@ -118,7 +119,7 @@ impl Settled {
         }
     }
 
-    /// The student (or source encoder) that a recipe describes over this vocabulary and these features.
+    /// The convolutional student, or source encoder, that a recipe describes over this vocabulary and these features.
     pub fn student(&self, recipe: &Recipe) -> Result<SpeechStudent> {
         Ok(SpeechStudent {
             features: self.log_mel()?.mels,

@@ -2,6 +2,7 @@
 //! commands; none of them wants an environment variable.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
 
+mod align;
 mod bench;
 mod demo;
 mod eval;
@@ -38,6 +39,8 @@ enum Command {
     Bench(Named),
     /// Measure error rates on the development sets: a table, and one JSON line.
     Eval(Named),
+    /// Align a proof's recordings, so that spikes can be held against word boundaries.
+    Align(align::Arguments),
     /// Run the proof, or what is left of it: one JSON line a finished run, and the tables computed from them.
     Reproduce(reproduce::Arguments),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(named) => bench::run(&named),
         Command::Eval(named) => eval::run(&named),
+        Command::Align(arguments) => align::run(&arguments),
         Command::Reproduce(arguments) => reproduce::run(&arguments),
     };
     match result {

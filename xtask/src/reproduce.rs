@@ -28,7 +28,7 @@ pub struct Arguments {
 
 /// Where the effect can be small, and where it must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Regime {
+pub enum Regime {
     /// Small and easy.
     An4,
     /// Hard.
@@ -36,6 +36,28 @@ enum Regime {
 }
 
 impl Regime {
+    /// Its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::An4 => "an4",
+            Self::Librispeech => "librispeech",
+        }
+    }
+
+    /// The manifests of all its recordings.
+    pub fn manifests(self) -> &'static [&'static str] {
+        match self {
+            Self::An4 => &["an4/train.jsonl", "an4/dev.jsonl"],
+            Self::Librispeech => &[
+                "librispeech_mini/train.jsonl",
+                "librispeech_mini/dev.jsonl",
+                "librispeech_extra/train.jsonl",
+                "librispeech_more/train.jsonl",
+                "librispeech_more/dev.jsonl",
+            ],
+        }
+    }
+
     fn recipe(self) -> &'static str {
         match self {
             Self::An4 => "trainer/recipes/proof-an4.toml",

@@ -1,7 +1,7 @@
 //! The sections `[target]`, `[teacher]` and `[teacher.guards]` of a recipe.
 
 use super::{AugmentConfig, ModelConfig, Recipe, TrainConfig, ensure, ensure_within};
-use crate::config::Context;
+use crate::config::{Context, ModelKind};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,12 @@ impl TargetConfig {
             &format!("a divisor of model.channels = {}", model.channels),
         )?;
         super::ensure_interval("target.mask", self.mask, 0.0..=1.0)?;
+        ensure(
+            model.kind == ModelKind::Conv,
+            "model.kind",
+            format!("{:?}", model.kind),
+            "\"conv\" where there is a [target]: the source encoder",
+        )?;
         ensure(
             model.delay_frames == 0 && model.context == Context::Symmetric,
             "target",

@@ -2,6 +2,7 @@
 
 use super::{ensure, ensure_within};
 use crate::error::Result;
+use crate::student::jasper::JasperStudent;
 use serde::{Deserialize, Serialize};
 
 /// The family of a student.
@@ -9,8 +10,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ModelKind {
-    /// Residual blocks of small dense convolutions, causal with a bounded delay.
+    /// Residual blocks of small dense convolutions, causal with a bounded delay, or symmetric.
     Conv,
+    /// The Jasper-Mini-like network of separable convolutions ([`crate::student::jasper`]); of this section only
+    /// `channels`, `stride` and `dropout` count.
+    JasperMini,
 }
 
 /// Which frames a convolution sees.
@@ -22,6 +26,13 @@ pub enum Context {
     Causal,
     /// As many after as before: whole utterances only, and no delay.
     Symmetric,
+}
+
+impl Context {
+    /// The default, which a written recipe leaves out.
+    fn is_causal(&self) -> bool {
+        *self == Self::Causal
+    }
 }
 
 /// A student's shape.
@@ -41,6 +52,7 @@ pub struct ModelConfig {
     /// Feature frames per output frame. Default 2: 20 ms.
     pub stride: usize,
     /// What a frame sees of the others. Default causal.
+    #[serde(skip_serializing_if = "Context::is_causal")]
     pub context: Context,
     /// Output frames by which the output lags the input: the look-ahead. Default 10: 200 ms.
     pub delay_frames: usize,
@@ -92,6 +104,20 @@ impl ModelConfig {
             self.delay_frames,
             "0 where model.context is \"symmetric\": such a model sees ahead by itself",
         )?;
+        if self.kind == ModelKind::JasperMini {
+            ensure(
+                self.context == Context::Symmetric,
+                "model.context",
+                "\"causal\"",
+                "\"symmetric\" for kind \"jasper-mini\"",
+            )?;
+            ensure(
+                self.blocks == JasperStudent::BLOCKS,
+                "model.blocks",
+                self.blocks,
+                &format!("{} for kind \"jasper-mini\"", JasperStudent::BLOCKS),
+            )?;
+        }
         ensure(
             !self.dilations.is_empty() && self.dilations.iter().all(|d| (1..=1024).contains(d)),
             "model.dilations",

@@ -12,7 +12,7 @@ mod run;
 mod split;
 mod table;
 
-pub use bootstrap::{Interval, Paired};
+pub use bootstrap::Paired;
 pub use file::{Arm, Group, ProofFile, Split, TestPart};
 pub use record::{Outcome, Record, Speaker, load};
 pub use run::{Event, ProofSetup, run};

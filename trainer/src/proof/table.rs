@@ -1,9 +1,10 @@
 //! All figures of a proof, computed from its finished runs alone, and the page that shows them.
 
-use super::bootstrap::{BySpeaker, Interval, Paired, paired, rate, spread};
+use super::bootstrap::{BySpeaker, Paired, paired, spread, word_rate};
 use super::file::Group;
 use super::record::{Outcome, Record};
 use crate::teacher::align::{deviation, mean};
+use acolyte::bootstrap::Interval;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -164,7 +165,7 @@ fn row(regime: &str, arm: &str, runs: &[&Record]) -> Row {
         // A seed counts once all its folds are tested: another fold has other speakers.
         if tested.len() == folds.len() {
             let speakers = by_speaker(tested.into_iter());
-            per_seed.insert(seed, rate(speakers.values()));
+            per_seed.insert(seed, word_rate(&speakers));
             let (errors, chars) = speakers
                 .values()
                 .fold((0, 0), |(e, c), s| (e + s.char_errors, c + s.chars));

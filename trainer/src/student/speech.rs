@@ -163,6 +163,10 @@ impl Network for SpeechStudent {
         self.config.channels
     }
 
+    fn layer_channels(&self) -> usize {
+        self.layers().iter().map(|layer| layer.outputs).sum()
+    }
+
     fn receptive_field(&self) -> usize {
         self.layers()
             .iter()

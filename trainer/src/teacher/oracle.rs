@@ -223,6 +223,12 @@ impl Network for OracleTeacher {
         self.width()
     }
 
+    fn layer_channels(&self) -> usize {
+        // Each fusion keeps its normed inputs, its heads' results and its feed-forward layer.
+        let fusion = (6 + 2 * self.target.expansion) * self.width();
+        self.source.layer_channels() + self.target.fusions * fusion
+    }
+
     fn receptive_field(&self) -> usize {
         self.source.receptive_field()
     }

@@ -7,11 +7,9 @@ use crate::check::StepCost;
 use crate::config::Recipe;
 use crate::data::batch::Shape;
 use crate::graph::exec::{Engine, ParameterStore};
-use crate::network::Network;
-use crate::student::speech::SpeechStudent;
+use crate::student::student;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Steps timed after two that warm up.
@@ -34,13 +32,8 @@ impl MeasuredCost {
     /// # Errors
     /// What compiling and running report.
     pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<Self> {
-        let student = SpeechStudent {
-            features: recipe.features.mels,
-            vocabulary,
-            config: recipe.model.clone(),
-        };
-        let network: Arc<dyn Network> = Arc::new(student.clone());
-        let packer = packer(recipe, &student);
+        let network = student(recipe.features.mels, vocabulary, &recipe.model);
+        let packer = packer(recipe, &*network);
         let mut store = ParameterStore::new(engine);
         let longest = FRAMES / recipe.model.stride / 4;
         let mut step = TrainStep::new(
@@ -56,7 +49,7 @@ impl MeasuredCost {
         let mut frames = 0;
         let length = FRAMES.min(packer.width / 2);
         while packer.fits(&row, length) {
-            let features = Array2::from_shape_fn((student.features, length), |(f, t)| {
+            let features = Array2::from_shape_fn((packer.features, length), |(f, t)| {
                 ((t * 31 + f * 17) % 97) as f32 / 48.0 - 1.0
             });
             let utterance = Utterance {
@@ -82,7 +75,7 @@ impl MeasuredCost {
         let timed = &times[2..];
         let seconds = timed.iter().sum::<f64>() / timed.len() as f64;
         // Every layer keeps its convolution's result, its output and their gradients at the output rate.
-        let values: usize = student.layers().iter().map(|layer| 4 * layer.outputs).sum();
+        let values = 4 * network.layer_channels();
         Ok(Self {
             parameters: step
                 .parameters()

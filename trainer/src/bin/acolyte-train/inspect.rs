@@ -1,7 +1,8 @@
 //! `acolyte-train inspect`: a recipe's student, layer by layer.
 
-use acolyte_trainer::config::Recipe;
+use acolyte_trainer::config::{ModelKind, Recipe};
 use acolyte_trainer::network::Network;
+use acolyte_trainer::nn::{Form, Net};
 use acolyte_trainer::student::speech::SpeechStudent;
 use anyhow::Result;
 use clap::Args;
@@ -19,6 +20,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let recipe = Recipe::load(&arguments.recipe, &arguments.set)?;
+    if recipe.model.kind != ModelKind::Conv {
+        return other(&recipe);
+    }
     let student = SpeechStudent {
         features: recipe.features.mels,
         vocabulary: 1 + recipe.text.tokens.len(),
@@ -69,6 +73,29 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (student.receptive_field() - student.config.delay_frames.min(student.receptive_field()))
             as f64
             / rate
+    );
+    Ok(())
+}
+
+/// The parameters of a network of another kind.
+fn other(recipe: &Recipe) -> Result<()> {
+    let network = acolyte_trainer::student::student(
+        recipe.features.mels,
+        1 + recipe.text.tokens.len(),
+        &recipe.model,
+    );
+    let mut net = Net::new("inspected", Form::Train);
+    network.build(&mut net, network.stride())?;
+    println!("| parameter | shape | elements |\n|---|---|---|");
+    let mut total = 0;
+    for spec in net.parameters() {
+        let elements: usize = spec.shape.iter().product();
+        total += elements;
+        println!("| {} | {:?} | {elements} |", spec.name, spec.shape);
+    }
+    println!(
+        "\n{total} parameters; an output depends on {} output frames",
+        network.receptive_field()
     );
     Ok(())
 }
