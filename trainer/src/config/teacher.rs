@@ -103,9 +103,12 @@ pub struct GuardConfig {
     /// Most answers that are the given transcript though the halves of the audio stand in the wrong order.
     /// Default 0.5: of one short word a good part survives that.
     pub splice_most: f32,
-    /// Least share of the tried utterances that a teacher answers rightly, so that the other figures mean
-    /// something. Default 0.1.
-    pub right_least: f32,
+    /// Largest part of a transcript that may be said, on average, though the audio is another's or noise. Default
+    /// 0.5: unrelated sentences of one language have a third of their letters in common.
+    pub part_most: f32,
+    /// Most symbol errors, over symbols, that a teacher may make undisturbed: beyond, it is not worth following.
+    /// Default 0.5.
+    pub errors_most: f32,
     /// Most mean distance, in output frames, of the spikes of two teachers that differ in their seed, where there
     /// are two. Default 3.
     pub seeds_most: f32,
@@ -120,7 +123,8 @@ impl Default for GuardConfig {
             swap_most: 0.05,
             noise_most: 0.02,
             splice_most: 0.5,
-            right_least: 0.1,
+            part_most: 0.5,
+            errors_most: 0.5,
             seeds_most: 3.0,
         }
     }
@@ -145,7 +149,8 @@ impl GuardConfig {
             ("teacher.guards.swap_most", self.swap_most),
             ("teacher.guards.noise_most", self.noise_most),
             ("teacher.guards.splice_most", self.splice_most),
-            ("teacher.guards.right_least", self.right_least),
+            ("teacher.guards.part_most", self.part_most),
+            ("teacher.guards.errors_most", self.errors_most),
         ] {
             ensure_within(key, value, 0.0..=1.0)?;
         }

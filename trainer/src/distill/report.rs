@@ -119,7 +119,15 @@ impl Page<'_> {
                 "said although the audio is another's",
                 percent(found.swap),
             ),
+            (
+                "part said although the audio is another's",
+                percent(found.swap_part),
+            ),
             ("said although the audio is noise", percent(found.noise)),
+            (
+                "part said although the audio is noise",
+                percent(found.noise_part),
+            ),
             (
                 "said although the halves are exchanged",
                 percent(found.splice),
@@ -157,13 +165,12 @@ impl Page<'_> {
         let distances: Vec<f64> = theirs
             .iter()
             .zip(&ours)
-            .filter_map(|(a, b)| {
+            .flat_map(|(a, b)| {
                 moves(
                     &spikes(a.log_probs.view(), blank),
                     &spikes(b.log_probs.view(), blank),
                 )
             })
-            .flatten()
             .collect();
         let _ = writeln!(
             out,

@@ -1,5 +1,6 @@
 //! Where a CTC model's spikes stand, and how far two alignments of the same symbols lie apart.
 
+use acolyte::metrics::{Edit, align};
 use ndarray::ArrayView2;
 
 /// A symbol and the frame at which it is emitted.
@@ -49,15 +50,21 @@ pub fn symbols(spikes: &[Spike]) -> Vec<u32> {
     spikes.iter().map(|spike| spike.symbol).collect()
 }
 
-/// How far each spike of `b` stands after its counterpart in `a`, in frames, where both say the same.
-pub fn moves(a: &[Spike], b: &[Spike]) -> Option<Vec<f64>> {
-    let same = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.symbol == b.symbol);
-    same.then(|| {
-        let pairs = a.iter().zip(b);
-        pairs
-            .map(|(a, b)| b.frame as f64 - a.frame as f64)
-            .collect()
-    })
+/// How far each spike of `b` stands after its counterpart in `a`, in frames: counterparts are what the least edits
+/// between both readings leave alone. Empty for readings too long to align.
+pub fn moves(a: &[Spike], b: &[Spike]) -> Vec<f64> {
+    let edits = align(&symbols(a), &symbols(b)).unwrap_or_default();
+    edits
+        .iter()
+        .filter_map(|edit| match edit {
+            Edit::Match {
+                reference,
+                hypothesis,
+            } => Some((a.get(*reference)?, b.get(*hypothesis)?)),
+            _ => None,
+        })
+        .map(|(a, b)| b.frame as f64 - a.frame as f64)
+        .collect()
 }
 
 /// Mean of numbers; 0 of none.
@@ -115,15 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn moves_compare_equal_readings_alone() {
-        let at = |frames: [usize; 2]| {
-            frames.map(|frame| Spike {
-                symbol: frame as u32 % 2,
-                frame,
-            })
+    fn moves_compare_what_both_say() {
+        let at = |spikes: &[(u32, usize)]| -> Vec<Spike> {
+            let spikes = spikes.iter();
+            spikes.map(|&(symbol, frame)| Spike { symbol, frame }).collect()
         };
-        assert_eq!(moves(&at([1, 4]), &at([3, 10])), Some(vec![2.0, 6.0]));
-        assert_eq!(moves(&at([1, 4]), &at([2, 4])), None);
+        let a = at(&[(1, 1), (2, 4), (3, 9)]);
+        assert_eq!(moves(&a, &at(&[(1, 3), (2, 10), (3, 9)])), [2.0, 6.0, 0.0]);
+        assert_eq!(moves(&a, &at(&[(1, 2), (3, 12)])), [1.0, 3.0]);
+        assert!(moves(&a, &at(&[(7, 1)])).is_empty());
         assert!((deviation(&[1.0, 3.0]) - 1.0).abs() < 1e-12);
     }
 

@@ -5,7 +5,7 @@
 //! - **shift**: quiet frames are set in front; spikes must move with the audio. A listener moves by all of it, a
 //!   clock by none.
 //! - **swap**: the audio of one utterance with the transcript of another; **noise**: noise for audio; **splice**: the
-//!   halves of the audio exchanged. A copier says the transcript all the same.
+//!   halves of the audio exchanged. A copier says the transcript all the same, or most of it.
 //! - **agreement**: two teachers that differ in their seed must put their spikes at the same places.
 //!
 //! The thresholds stand in the recipe ([`GuardConfig`]) before any teacher is trained.
@@ -31,12 +31,17 @@ pub struct Findings {
     pub symbol_errors: f64,
     /// Mean move of the spikes over the move of the audio, where both readings agree.
     pub shift: f64,
-    /// Share of utterances that the shift test could compare.
+    /// Spikes that the shift test could compare, over all symbols.
     pub shift_compared: f64,
     /// Share of answers that are the given transcript though the audio is another's.
     pub swap: f64,
-    /// The same for noise.
+    /// Mean part of the given transcript that is said though the audio is another's: 1 less the symbol errors, at
+    /// least 0. Long transcripts are seldom said without any error.
+    pub swap_part: f64,
+    /// As `swap`, for noise.
     pub noise: f64,
+    /// As `swap_part`, for noise.
+    pub noise_part: f64,
     /// The same for audio with its halves exchanged.
     pub splice: f64,
     /// Share of frames, with clear attention, that do not attend back; absent where there is no attention.
@@ -107,21 +112,19 @@ pub fn examine(
         .map(|question| shifted(question, config.shift_frames * stride))
         .collect();
     let moved = read(&teacher.ask(&late)?, blank);
-    let mut ratios = Vec::new();
-    let mut compared = 0;
-    for (before, after) in heard.iter().zip(&moved) {
-        if let Some(distances) = moves(before, after)
-            && !distances.is_empty()
-        {
-            compared += 1;
-            ratios.extend(distances.iter().map(|d| d / config.shift_frames as f64));
-        }
-    }
+    let ratios: Vec<f64> = heard
+        .iter()
+        .zip(&moved)
+        .flat_map(|(before, after)| moves(before, after))
+        .map(|distance| distance / config.shift_frames as f64)
+        .collect();
 
     let swapped = swapped(utterances, stride);
-    let swap = repeats(&read(&teacher.ask(&swapped)?, blank), &swapped);
+    let answers = read(&teacher.ask(&swapped)?, blank);
+    let (swap, swap_part) = (repeats(&answers, &swapped), said_part(&answers, &swapped));
     let noisy: Vec<Question> = utterances.iter().map(noise).collect();
-    let noise = repeats(&read(&teacher.ask(&noisy)?, blank), &noisy);
+    let answers = read(&teacher.ask(&noisy)?, blank);
+    let (noise, noise_part) = (repeats(&answers, &noisy), said_part(&answers, &noisy));
     let spliced: Vec<Question> = utterances.iter().map(spliced).collect();
     let splice = repeats(&read(&teacher.ask(&spliced)?, blank), &spliced);
     let monotone: Vec<f64> = plain
@@ -133,9 +136,11 @@ pub fn examine(
         right,
         symbol_errors: 100.0 * edits as f64 / total.max(1) as f64,
         shift: mean(&ratios),
-        shift_compared: compared as f64 / utterances.len() as f64,
+        shift_compared: ratios.len() as f64 / total.max(1) as f64,
         swap,
+        swap_part,
         noise,
+        noise_part,
         splice,
         monotone: (!monotone.is_empty()).then(|| mean(&monotone)),
         seeds: None,
@@ -155,11 +160,12 @@ impl Findings {
         let below = |value: f64, least: f32| value < f64::from(least);
         let above = |value: f64, most: f32| value > f64::from(most);
         refuse(
-            below(self.right, config.right_least),
+            above(self.symbol_errors / 100.0, config.errors_most),
             format!(
-                "it answers {:.1} % of its training utterances rightly, at least {:.1} % are needed to judge it",
-                100.0 * self.right,
-                100.0 * config.right_least
+                "it says {:.1} % of the symbols of its training utterances wrongly, at most {:.1} % leave anything to \
+                 follow: it is not ripe",
+                self.symbol_errors,
+                100.0 * config.errors_most
             ),
         );
         refuse(
@@ -169,6 +175,19 @@ impl Findings {
                 self.shift, config.shift_least
             ),
         );
+        for (value, what) in [
+            (self.swap_part, "another utterance's audio"),
+            (self.noise_part, "noise"),
+        ] {
+            refuse(
+                above(value, config.part_most),
+                format!(
+                    "given {what} it still says {:.1} % of the transcript, at most {:.1} % are allowed",
+                    100.0 * value,
+                    100.0 * config.part_most
+                ),
+            );
+        }
         for (value, most, what) in [
             (self.swap, config.swap_most, "another utterance's audio"),
             (self.noise, config.noise_most, "noise"),
@@ -205,8 +224,7 @@ impl Findings {
         let distances: Vec<f64> = own
             .iter()
             .zip(&theirs)
-            .filter_map(|(a, b)| moves(a, b))
-            .flatten()
+            .flat_map(|(a, b)| moves(a, b))
             .map(f64::abs)
             .collect();
         let distance = mean(&distances);
@@ -228,6 +246,19 @@ fn read(answers: &[Answer], blank: u32) -> Vec<Vec<Spike>> {
         .iter()
         .map(|answer| spikes(answer.log_probs.view(), blank))
         .collect()
+}
+
+/// Mean part of the transcripts that is said: 1 less the symbol errors, at least 0.
+fn said_part(answers: &[Vec<Spike>], questions: &[Question]) -> f64 {
+    let parts: Vec<f64> = answers
+        .iter()
+        .zip(questions)
+        .map(|(spikes, question)| {
+            let counts = edit_counts(&question.targets, &symbols(spikes));
+            (1.0 - counts.rate()).max(0.0)
+        })
+        .collect();
+    mean(&parts)
 }
 
 /// The frame of least energy, `[F, 1]`: what quiet sounds like in this recording.
@@ -412,6 +443,7 @@ mod tests {
         assert_eq!((findings.right, findings.symbol_errors), (1.0, 0.0));
         assert_eq!((findings.shift, findings.swap), (0.0, 1.0));
         assert_eq!((findings.noise, findings.splice), (1.0, 1.0));
+        assert_eq!((findings.swap_part, findings.noise_part), (1.0, 1.0));
         let error = findings.admit().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Copies);
         for words in ["refused as a guide", "by the clock", "noise", "mask"] {
