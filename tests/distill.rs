@@ -95,7 +95,9 @@ fn an_oracle_teacher_guides_a_student_and_both_run_in_the_runtime() {
 
     // The teacher is none, but runs when it is told what was said.
     let path = folder.join("model/oracle.onnx");
-    let refused = SpeechRecognizer::builder(&library()).open(&path).unwrap_err();
+    let refused = SpeechRecognizer::builder(&library())
+        .open(&path)
+        .unwrap_err();
     assert_eq!(refused.kind(), RuntimeErrorKind::Role);
     let model = OrtModel::open(&library(), &path, &OrtOptions::default()).unwrap();
     let spec = model.spec().clone();
@@ -164,7 +166,13 @@ fn views_live_guidance_and_a_symmetric_student_go_together() {
     .unwrap();
     let done = go(data.path(), &recipe, &folder, &mut Vec::new()).unwrap();
     let metrics = std::fs::read_to_string(folder.join("student/metrics.jsonl")).unwrap();
-    for part in ["part.ctc", "part.0.kl", "part.1.consistency", "part.2.hidden", "part.3.sequence"] {
+    for part in [
+        "part.ctc",
+        "part.0.kl",
+        "part.1.consistency",
+        "part.2.hidden",
+        "part.3.sequence",
+    ] {
         assert!(metrics.contains(part), "{part}");
     }
     let student = SpeechRecognizer::builder(&library())

@@ -5,8 +5,8 @@
 use crate::config::{Context, Recipe};
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::graph::{ExportNames, emit};
-use crate::nn::{Form, Net};
 use crate::network::{Network, fold};
+use crate::nn::{Form, Net};
 use crate::pipeline::Settled;
 use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
@@ -16,8 +16,8 @@ use crate::train::step::{EvaluationStep, Extras};
 use crate::{Error, ErrorKind, Result};
 use acolyte::model::{CtcModel, Library, ModelState, OrtModel, OrtOptions, Sequence};
 use acolyte::spec::{
-    GraphSpec, InputLayout, LabelSpec, ModelSpec, OutputLayout, OutputValues, Role, SPEC_VERSION, StateSpec,
-    StreamingSpec, Task,
+    GraphSpec, InputLayout, LabelSpec, ModelSpec, OutputLayout, OutputValues, Role, SPEC_VERSION,
+    StateSpec, StreamingSpec, Task,
 };
 use half::f16;
 use ndarray::Array2;

@@ -268,7 +268,8 @@ impl Settled {
             for (item, utterance) in examples.set().utterances().iter().enumerate() {
                 let own = examples.frames(Pick { item, copy: 0 }, 0);
                 let shortest = (own as f64 / f64::from(hurry)).floor() as usize;
-                density = density.max(utterance.targets.len() as f64 / packer.span(shortest) as f64);
+                density =
+                    density.max(utterance.targets.len() as f64 / packer.span(shortest) as f64);
                 frames = frames.max(own.div_ceil(packer.stride));
             }
         };
@@ -277,7 +278,11 @@ impl Settled {
             note(&data.judging(set, self.log_mel()?)?, 1.0);
         }
         let [slowest, _] = recipe.augment.speed_interval();
-        let padding = recipe.augment.shift.as_ref().map_or(0.0, |shift| shift.before + shift.after);
+        let padding = recipe
+            .augment
+            .shift
+            .as_ref()
+            .map_or(0.0, |shift| shift.before + shift.after);
         let rate = recipe.features.sample_rate as f32 / recipe.features.hop_length as f32;
         let extra = (padding * rate) as usize / packer.stride + 2;
         // Spans with their gaps fill a row and at most one gap beyond it.

@@ -96,7 +96,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("acolyte-align-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("m.jsonl");
-        std::fs::write(&path, "{\"audio_filepath\": \"a/b.ogg\", \"text\": \"yes\"}\n\n").unwrap();
+        std::fs::write(
+            &path,
+            "{\"audio_filepath\": \"a/b.ogg\", \"text\": \"yes\"}\n\n",
+        )
+        .unwrap();
         let asked = questions(&path).unwrap();
         let row: serde_json::Value = serde_json::from_str(asked.trim()).unwrap();
         assert_eq!(row["text"], "yes");

@@ -42,11 +42,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "pocketsphinx",
-        &[
-            "numpy==1.26.4",
-            "pocketsphinx==5.1.1",
-            "soundfile==0.14.0",
-        ],
+        &["numpy==1.26.4", "pocketsphinx==5.1.1", "soundfile==0.14.0"],
     ),
 ];
 

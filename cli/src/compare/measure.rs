@@ -62,7 +62,10 @@ fn read(manifest: &Path, most: usize) -> Result<Vec<Line>> {
         bail!("{} is larger than {MAX_MANIFEST} bytes", about());
     }
     let text = std::fs::read_to_string(manifest).with_context(about)?;
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     if lines.is_empty() || most == 0 {
         bail!("{} names no recording to compare on", about());
     }
@@ -71,7 +74,11 @@ fn read(manifest: &Path, most: usize) -> Result<Vec<Line>> {
         .map(|index| index * lines.len() / taken)
         .map(|at| {
             serde_json::from_str(lines[at]).with_context(|| {
-                format!("{}: row {} is no object with `audio_filepath` and `text`", about(), at + 1)
+                format!(
+                    "{}: row {} is no object with `audio_filepath` and `text`",
+                    about(),
+                    at + 1
+                )
             })
         })
         .collect()
@@ -149,9 +156,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
         }
         let begun = Instant::now();
         let text = hear(&audio, &line.text)?;
-        found
-            .latencies_ms
-            .push(begun.elapsed().as_secs_f64() * 1e3);
+        found.latencies_ms.push(begun.elapsed().as_secs_f64() * 1e3);
         found.audio_seconds += audio.duration();
         let pair = |counts: ErrorCounts| [counts.edits(), counts.reference];
         found.utterances.push(Heard {
@@ -177,7 +182,8 @@ mod tests {
     fn rows_are_taken_evenly_and_faults_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.jsonl");
-        let line = |i| format!("{{\"audio_filepath\": \"{i}.wav\", \"text\": \"t\", \"speaker\": {i}}}\n");
+        let line =
+            |i| format!("{{\"audio_filepath\": \"{i}.wav\", \"text\": \"t\", \"speaker\": {i}}}\n");
         let text: String = (0..10).map(line).collect();
         std::fs::write(&path, &text).unwrap();
         let taken = read(&path, 3).unwrap();

@@ -259,7 +259,10 @@ fn write(found: &Comparison, out: &mut dyn Write) -> Result<()> {
         out,
         "| model | role | runs on | threads | parameters | MB | load ms | p50 ms | p95 ms | p99 ms | RTF | peak MB | WER % | CER % |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    )?;
     for row in &found.rows {
         let given = if row.given_the_transcript {
             " given the transcript"

@@ -133,7 +133,11 @@ impl ModelSpec {
             element(input, ElementType::I64)?;
             axes(
                 input,
-                &[("1", Some(1)), ("1", Some(1)), ("length", Some(label.length))],
+                &[
+                    ("1", Some(1)),
+                    ("1", Some(1)),
+                    ("length", Some(label.length)),
+                ],
             )?;
             known.push(&label.input);
         }

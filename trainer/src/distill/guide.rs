@@ -86,19 +86,18 @@ impl Maker {
         let mut scores = match self.kind {
             GuideKind::Posteriors => answer.log_probs.clone(),
             GuideKind::Occupancy => {
-                let shares =
-                    occupancies(answer.log_probs.view(), &question.targets, self.blank)
-                        .ok_or_else(|| {
-                            Error::new(
-                                ErrorKind::Data,
-                                format!(
-                                    "{}: its {} symbols have no path through {} frames",
-                                    question.name,
-                                    question.targets.len(),
-                                    answer.log_probs.nrows()
-                                ),
-                            )
-                        })?;
+                let shares = occupancies(answer.log_probs.view(), &question.targets, self.blank)
+                    .ok_or_else(|| {
+                        Error::new(
+                            ErrorKind::Data,
+                            format!(
+                                "{}: its {} symbols have no path through {} frames",
+                                question.name,
+                                question.targets.len(),
+                                answer.log_probs.nrows()
+                            ),
+                        )
+                    })?;
                 shares.mapv_into(f32::ln)
             }
         };
@@ -152,7 +151,10 @@ pub fn occupancies(
 ) -> Option<Array2<f32>> {
     // Symbol by symbol, as the loss takes it.
     let scores = log_probs.t().as_standard_layout().into_owned();
-    let rows: Vec<&[f32]> = scores.outer_iter().filter_map(|row| row.to_slice()).collect();
+    let rows: Vec<&[f32]> = scores
+        .outer_iter()
+        .filter_map(|row| row.to_slice())
+        .collect();
     let mut gradient = Array2::<f32>::zeros(scores.dim());
     let loss = {
         let mut out: Vec<&mut [f32]> = gradient
@@ -232,9 +234,8 @@ impl Live {
         let stride = teacher.stride();
         let channels = teacher.features();
         let width = row.features.len() / channels.max(1);
-        let whole = ArrayView2::from_shape((channels, width), &row.features).map_err(|error| {
-            Error::new(ErrorKind::Data, format!("a row is no [F, N]: {error}"))
-        })?;
+        let whole = ArrayView2::from_shape((channels, width), &row.features)
+            .map_err(|error| Error::new(ErrorKind::Data, format!("a row is no [F, N]: {error}")))?;
         let questions: Vec<Question> = row
             .segments
             .iter()

@@ -73,7 +73,10 @@ pub fn prepare(
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         write_atomically(&path, &bytes(&fresh, &key)?)?;
         // What is used is what a later sitting will read: f16 throughout.
-        kept = read(&std::fs::read(&path).map_err(|error| Error::io(&path, error))?, &key);
+        kept = read(
+            &std::fs::read(&path).map_err(|error| Error::io(&path, error))?,
+            &key,
+        );
     }
     let mut kept = kept.ok_or_else(|| {
         Error::new(
@@ -82,11 +85,10 @@ pub fn prepare(
         )
         .with_path(&path)
     })?;
-    kept.par_iter_mut()
-        .try_for_each(|guidance| -> Result<()> {
-            guidance.readings = maker.readings(guidance.log_probs.view())?;
-            Ok(())
-        })?;
+    kept.par_iter_mut().try_for_each(|guidance| -> Result<()> {
+        guidance.readings = maker.readings(guidance.log_probs.view())?;
+        Ok(())
+    })?;
     Ok((
         Guide::Kept(kept.into_iter().map(Arc::new).collect()),
         channels,
@@ -254,7 +256,8 @@ fn read(bytes: &[u8], key: &str) -> Option<Vec<Guidance>> {
         return None;
     }
     let part = |all: &Array2<f16>, pair: &[usize]| {
-        all.slice_axis(Axis(0), (pair[0]..pair[1]).into()).to_owned()
+        all.slice_axis(Axis(0), (pair[0]..pair[1]).into())
+            .to_owned()
     };
     Some(
         starts

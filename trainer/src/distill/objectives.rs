@@ -100,11 +100,9 @@ fn logits(net: &mut Net, site: &Site<'_>, layer: Option<usize>) -> Result<Value>
     let (&[_, channels, _, _], &[_, vocabulary, _, _]) =
         (net.graph.shape(x), net.graph.shape(built.logits))
     else {
-        return Err(net.graph.mismatch(
-            "a head",
-            "values [1, C, 1, T]",
-            &[x, built.logits],
-        ));
+        return Err(net
+            .graph
+            .mismatch("a head", "values [1, C, 1, T]", &[x, built.logits]));
     };
     let name = format!("distill.head.{layer}");
     let weight = net.parameter(
@@ -231,9 +229,9 @@ impl Objective for Sequence {
         let mut sum = None;
         for &(targets, weights) in &site.inputs.readings {
             let step = site.step;
-            let loss =
-                net.graph
-                    .ctc_loss(step.built.logits, step.segments, targets, weights, 0)?;
+            let loss = net
+                .graph
+                .ctc_loss(step.built.logits, step.segments, targets, weights, 0)?;
             sum = Some(match sum {
                 None => loss.total,
                 Some(sum) => net.graph.add(sum, loss.total)?,
@@ -267,9 +265,7 @@ impl Objective for Hidden {
             Init::Linear { fan_in: narrow },
             true,
         )?;
-        let projected = net
-            .graph
-            .conv(x, weight, None, ConvAttributes::default())?;
+        let projected = net.graph.conv(x, weight, None, ConvAttributes::default())?;
         let distance = net.graph.sub(teacher, projected)?;
         let square = net.graph.mul(distance, distance)?;
         let sum = weighted_sum(net, square, weights)?;

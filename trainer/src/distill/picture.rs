@@ -207,12 +207,7 @@ mod tests {
         let mut picture = Picture::new(0);
         picture.heat("none", Array2::zeros((0, 3)).view(), true);
         picture.heat("bad", Array2::from_elem((3, 3), f32::NAN).view(), true);
-        picture.traces(
-            "none",
-            Array2::zeros((0, 2)).view(),
-            &[],
-            Trace::Student,
-        );
+        picture.traces("none", Array2::zeros((0, 2)).view(), &[], Trace::Student);
         assert!(picture.svg().starts_with("<svg"));
     }
 }

@@ -107,18 +107,12 @@ impl Page<'_> {
         let percent = |value: f64| format!("{:.1} %", 100.0 * value);
         let rows = [
             ("said rightly", percent(found.right)),
-            (
-                "symbol errors",
-                format!("{:.1} %", found.symbol_errors),
-            ),
+            ("symbol errors", format!("{:.1} %", found.symbol_errors)),
             (
                 "spikes' move over the audio's (a clock: 0)",
                 format!("{:.3}", found.shift),
             ),
-            (
-                "said although the audio is another's",
-                percent(found.swap),
-            ),
+            ("said although the audio is another's", percent(found.swap)),
             (
                 "part said although the audio is another's",
                 percent(found.swap_part),

@@ -123,8 +123,7 @@ impl Workshop<'_> {
         let data = self.data.under(recipe);
         run_on(self.engine, recipe, &data, folder, &sitting, observer)?;
         let best = Checkpoint::load(&best_path(folder))?.position;
-        let last =
-            Checkpoint::load(&crate::train::run::checkpoint_path(folder))?.position;
+        let last = Checkpoint::load(&crate::train::run::checkpoint_path(folder))?.position;
         let finished = Finished {
             recipe: hash,
             seconds: last.seconds,

@@ -50,7 +50,8 @@ impl Distillation {
                 "distill.objectives want a teacher, and there is none",
             ));
         }
-        let (guide, channels) = guide.map_or((None, 0), |(guide, channels)| (Some(guide), channels));
+        let (guide, channels) =
+            guide.map_or((None, 0), |(guide, channels)| (Some(guide), channels));
         Ok(Self {
             objectives: config.objectives.iter().map(objective).collect(),
             config: config.clone(),
@@ -265,13 +266,7 @@ fn place_log_probs(out: &mut [f32], row: &Row, found: &[Arc<Guidance>], starts: 
     }
 }
 
-fn place_spikes(
-    out: &mut [f32],
-    row: &Row,
-    found: &[Arc<Guidance>],
-    starts: &[usize],
-    scale: f32,
-) {
+fn place_spikes(out: &mut [f32], row: &Row, found: &[Arc<Guidance>], starts: &[usize], scale: f32) {
     let steps = row.mask.len();
     out.fill(0.0);
     for (guidance, &start) in found.iter().zip(starts) {
@@ -294,7 +289,10 @@ fn place_hidden(
     out.fill(0.0);
     for (guidance, &start) in found.iter().zip(starts) {
         let hidden = guidance.hidden.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::Data, "the guidance was kept without hidden values")
+            Error::new(
+                ErrorKind::Data,
+                "the guidance was kept without hidden values",
+            )
         })?;
         for (line, values) in out.chunks_exact_mut(steps).zip(hidden.columns()) {
             for (place, value) in line[start..].iter_mut().zip(values) {

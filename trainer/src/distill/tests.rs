@@ -82,18 +82,21 @@ fn row(packer: &Packer) -> Row {
 }
 
 fn guidance() -> Vec<Arc<Guidance>> {
-    let kept = UTTERANCES.iter().enumerate().map(|(salt, &(frames, targets))| {
-        let steps = frames / 2;
-        let values = numbers(steps * VOCABULARY, 40 + salt);
-        let scores = Array2::from_shape_vec((steps, VOCABULARY), values).unwrap();
-        let hidden = numbers(steps * WIDE, 50 + salt);
-        let hidden = Array2::from_shape_vec((steps, WIDE), hidden).unwrap();
-        Arc::new(Guidance {
-            log_probs: log_softmax(3.0 * scores),
-            hidden: Some(hidden.mapv(f16::from_f32)),
-            readings: vec![(targets.to_vec(), 0.7), (vec![1, 3], 0.3)],
-        })
-    });
+    let kept = UTTERANCES
+        .iter()
+        .enumerate()
+        .map(|(salt, &(frames, targets))| {
+            let steps = frames / 2;
+            let values = numbers(steps * VOCABULARY, 40 + salt);
+            let scores = Array2::from_shape_vec((steps, VOCABULARY), values).unwrap();
+            let hidden = numbers(steps * WIDE, 50 + salt);
+            let hidden = Array2::from_shape_vec((steps, WIDE), hidden).unwrap();
+            Arc::new(Guidance {
+                log_probs: log_softmax(3.0 * scores),
+                hidden: Some(hidden.mapv(f16::from_f32)),
+                readings: vec![(targets.to_vec(), 0.7), (vec![1, 3], 0.3)],
+            })
+        });
     kept.collect()
 }
 
@@ -339,7 +342,10 @@ fn guidance_of_other_frames_is_refused() {
     packer.place(&mut row, features.view(), utterance).unwrap();
     let error = Guide::Kept(guidance()).of(&row).unwrap_err();
     assert!(error.to_string().contains("faster"), "{error}");
-    assert!(error.to_string().contains("must not move frames"), "{error}");
+    assert!(
+        error.to_string().contains("must not move frames"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -73,7 +73,9 @@ mod tests {
                 chars: 400,
             };
             let pairs = names.iter().zip(errors);
-            pairs.map(|(name, e)| ((*name).to_owned(), own(e))).collect()
+            pairs
+                .map(|(name, e)| ((*name).to_owned(), own(e)))
+                .collect()
         };
         let first = arm([20, 30, 99], ["a", "b", "c"]);
         let second = arm([28, 18, 0], ["b", "a", "d"]);

@@ -155,7 +155,10 @@ impl ProofFile {
         let fail = |error: &dyn std::fmt::Display| {
             Error::new(ErrorKind::Recipe, format!("arm {arm}: {error}"))
         };
-        let own = self.arm.get(arm).ok_or_else(|| fail(&"there is none of that name"))?;
+        let own = self
+            .arm
+            .get(arm)
+            .ok_or_else(|| fail(&"there is none of that name"))?;
         let mut table = self.base.clone();
         merge(&mut table, &own.set);
         let seed = i64::try_from(seed).map_err(|error| fail(&error))?;
@@ -233,7 +236,10 @@ set.model = { context = "causal", delay_frames = 4 }
 
     #[test]
     fn the_teacher_does_not_depend_on_the_students_seed_where_it_has_one() {
-        let text = FILE.replace("set.teacher.target = {}", "set.teacher = { seed = 1, target = {} }");
+        let text = FILE.replace(
+            "set.teacher.target = {}",
+            "set.teacher = { seed = 1, target = {} }",
+        );
         let file = ProofFile::parse(&text).unwrap();
         let teacher = |seed| file.recipe("oracle", seed).unwrap().teacher_recipe();
         assert_eq!(teacher(1), teacher(2));

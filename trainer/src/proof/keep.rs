@@ -143,7 +143,10 @@ mod tests {
         keep(&path("run"), &path("kept")).unwrap();
         assert!(!restore(&path("kept"), &path("new"), "another").unwrap());
         assert!(restore(&path("kept"), &path("new"), "hash").unwrap());
-        assert!(!restore(&path("kept"), &path("new"), "hash").unwrap(), "once");
+        assert!(
+            !restore(&path("kept"), &path("new"), "hash").unwrap(),
+            "once"
+        );
         let back = Checkpoint::load(&best_path(&path("new"))).unwrap();
         assert_eq!(back, checkpoint);
         assert!(!restore(&path("nowhere"), &path("new"), "hash").unwrap());

@@ -130,7 +130,9 @@ pub fn run(
             for &arm in &arms {
                 let recipe = file.recipe(arm, seed)?;
                 let hash = recipe_hash(&recipe)?;
-                let found = done.iter().find(|r| r.is_of(&file.regime, arm, index, seed));
+                let found = done
+                    .iter()
+                    .find(|r| r.is_of(&file.regime, arm, index, seed));
                 if let Some(found) = found {
                     if found.recipe != hash {
                         return Err(Error::new(
@@ -288,10 +290,12 @@ impl One<'_> {
         if refused {
             return Ok(record);
         }
-        let folder = self
-            .fold
-            .folder
-            .join(format!("{}-seed-{}-{}", self.arm, self.seed, &self.hash[..8]));
+        let folder = self.fold.folder.join(format!(
+            "{}-seed-{}-{}",
+            self.arm,
+            self.seed,
+            &self.hash[..8]
+        ));
         let workshop = self.workshop();
         let finished = match &self.recipe.distill {
             Some(_) => workshop.student(
@@ -318,7 +322,10 @@ impl One<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(PathBuf, TeacherRecord)> {
         let hash = recipe_hash(recipe)?;
-        let folder = self.fold.folder.join(format!("{}-{}", recipe.name, &hash[..8]));
+        let folder = self
+            .fold
+            .folder
+            .join(format!("{}-{}", recipe.name, &hash[..8]));
         let kept = self.setup.teachers.join(format!(
             "{}-fold-{}-{}",
             self.setup.file.regime,
@@ -341,7 +348,12 @@ impl One<'_> {
         let guards = guards.cloned().unwrap_or_default();
         let findings = workshop.check(&folder, &guards, None)?;
         let mut teacher = Teacher::open(self.setup.engine, &folder, Extras::default())?;
-        let (errors, _) = listen(&mut teacher, &self.fold.data, self.fold.data.train(), |_, _| ())?;
+        let (errors, _) = listen(
+            &mut teacher,
+            &self.fold.data,
+            self.fold.data.train(),
+            |_, _| (),
+        )?;
         let record = TeacherRecord {
             recipe: hash,
             train_wer: 100.0 * errors.rate(),
@@ -470,12 +482,7 @@ mod tests {
     fn spikes_are_measured_from_the_middles_of_their_words() {
         let tokens = Tokens::characters(["<blank>", " ", "a", "b"], 0).unwrap();
         let spike = |symbol, frame| Spike { symbol, frame };
-        let spikes = [
-            spike(2, 4),
-            spike(3, 9),
-            spike(1, 12),
-            spike(3, 20),
-        ];
+        let spikes = [spike(2, 4), spike(3, 9), spike(1, 12), spike(3, 20)];
         let said = |word: &str, start, end| (word.to_owned(), start, end);
         let reference = [said("ab", 0.1, 0.2), said("b", 0.4, 0.44)];
         let found = off_middle(&spikes, &tokens, &reference, 0.02);

@@ -135,7 +135,9 @@ pub fn part(split: &Split, data: &Path, fold: usize) -> Result<Parts> {
     if let Some(name) = shared {
         return Err(Error::new(
             ErrorKind::Data,
-            format!("speaker {name} stands in training and test: the manifests name speakers alike"),
+            format!(
+                "speaker {name} stands in training and test: the manifests name speakers alike"
+            ),
         ));
     }
     for (what, entries) in [
@@ -146,7 +148,9 @@ pub fn part(split: &Split, data: &Path, fold: usize) -> Result<Parts> {
         if entries.is_empty() {
             return Err(Error::new(
                 ErrorKind::Data,
-                format!("fold {fold} leaves nothing for {what}: fewer folds, or fewer held-out speakers"),
+                format!(
+                    "fold {fold} leaves nothing for {what}: fewer folds, or fewer held-out speakers"
+                ),
             ));
         }
     }
@@ -220,7 +224,11 @@ mod tests {
             let parts = part(&split, folder.path(), fold).unwrap();
             assert_eq!(parts.train.len() + parts.dev.len() + parts.test.len(), 60);
             assert_eq!(names(&parts.dev).len(), 2);
-            for (a, b) in [(&parts.train, &parts.dev), (&parts.train, &parts.test), (&parts.dev, &parts.test)] {
+            for (a, b) in [
+                (&parts.train, &parts.dev),
+                (&parts.train, &parts.test),
+                (&parts.dev, &parts.test),
+            ] {
                 assert!(names(a).is_disjoint(&names(b)));
             }
             tested.extend(names(&parts.test).into_iter().map(str::to_owned));
@@ -229,7 +237,10 @@ mod tests {
             write(&parts, &out).unwrap();
             let back = manifest::read(out.join("test.jsonl")).unwrap();
             assert_eq!(back.len(), parts.test.len());
-            assert_eq!(back[0].audio, std::path::absolute(&parts.test[0].audio).unwrap());
+            assert_eq!(
+                back[0].audio,
+                std::path::absolute(&parts.test[0].audio).unwrap()
+            );
         }
         tested.sort();
         assert_eq!(tested.len(), 11);
@@ -255,6 +266,9 @@ mod tests {
         assert_eq!((names(&parts.test).len(), names(&parts.dev).len()), (3, 1));
         assert_eq!(names(&parts.train).len(), 7);
         let error = part(&split(8, 3), folder.path(), 0).unwrap_err();
-        assert!(error.to_string().contains("nothing for training"), "{error}");
+        assert!(
+            error.to_string().contains("nothing for training"),
+            "{error}"
+        );
     }
 }

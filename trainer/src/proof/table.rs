@@ -254,9 +254,9 @@ pub fn page(tables: &Tables) -> String {
              teacher train WER % | teacher min to best | hours |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         );
         for row in rows {
-            let interval = row
-                .ci95
-                .map_or("-".to_owned(), |ci| format!("{:.1} - {:.1}", ci.low, ci.high));
+            let interval = row.ci95.map_or("-".to_owned(), |ci| {
+                format!("{:.1} - {:.1}", ci.low, ci.high)
+            });
             let refused = match row.refused {
                 0 => String::new(),
                 count => format!(" (teacher refused {count} times)"),
@@ -327,7 +327,10 @@ mod tests {
         let tables = table(&records);
         assert_eq!(tables.rows.len(), 2);
         let alone = &tables.rows[0];
-        assert_eq!((alone.arm.as_str(), alone.seeds, alone.folds), ("alone", 2, 2));
+        assert_eq!(
+            (alone.arm.as_str(), alone.seeds, alone.folds),
+            ("alone", 2, 2)
+        );
         assert_eq!(alone.wer, Some(21.5));
         assert_eq!(alone.wer_worst, Some(22.0));
         assert!((alone.hours - 4.0).abs() < 1e-9);

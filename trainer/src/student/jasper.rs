@@ -338,8 +338,7 @@ mod tests {
         };
         let engine = engine();
         let mut store = ParameterStore::new(&engine);
-        let mut step =
-            TrainStep::new(&engine, &network, &packer, 2, &mut store, 1, None).unwrap();
+        let mut step = TrainStep::new(&engine, &network, &packer, 2, &mut store, 1, None).unwrap();
         let mut row = packer.row();
         place(&mut row, 41);
         place(&mut row, 60);

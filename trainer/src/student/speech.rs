@@ -114,10 +114,7 @@ impl SpeechStudent {
     }
 }
 
-fn fold_layers(
-    layers: &[ConvNorm],
-    get: Lookup<'_, '_>,
-) -> Result<HashMap<String, Vec<f32>>> {
+fn fold_layers(layers: &[ConvNorm], get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
     let mut folded = HashMap::new();
     for layer in layers {
         let (weight, bias) = layer.fold(get)?;

@@ -125,7 +125,9 @@ mod tests {
     fn moves_compare_what_both_say() {
         let at = |spikes: &[(u32, usize)]| -> Vec<Spike> {
             let spikes = spikes.iter();
-            spikes.map(|&(symbol, frame)| Spike { symbol, frame }).collect()
+            spikes
+                .map(|&(symbol, frame)| Spike { symbol, frame })
+                .collect()
         };
         let a = at(&[(1, 1), (2, 4), (3, 9)]);
         assert_eq!(moves(&a, &at(&[(1, 3), (2, 10), (3, 9)])), [2.0, 6.0, 0.0]);

@@ -98,7 +98,9 @@ impl OracleTeacher {
                 cross: bias,
             });
         }
-        let positions = net.graph.input("given.positions", DType::I64, &[1, 1, room])?;
+        let positions = net
+            .graph
+            .input("given.positions", DType::I64, &[1, 1, room])?;
         let owners = net
             .graph
             .input("given.owners", DType::F32, &[1, 1, 1, room])?;
@@ -193,7 +195,11 @@ fn sinusoids(length: usize, width: usize) -> Vec<f32> {
             let (place, channel) = (index / width, index % width);
             let exponent = (channel / 2 * 2) as f64 / width.max(1) as f64;
             let angle = place as f64 / 10_000f64.powf(exponent);
-            (if channel % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+            (if channel % 2 == 0 {
+                angle.sin()
+            } else {
+                angle.cos()
+            }) as f32
         })
         .collect()
 }
@@ -318,9 +324,7 @@ impl Network for OracleTeacher {
         executable
             .i64_mut("given.positions")?
             .copy_from_slice(&positions);
-        executable
-            .f32_mut("given.owners")?
-            .copy_from_slice(&owners);
+        executable.f32_mut("given.owners")?.copy_from_slice(&owners);
         let frames = executable.f32_mut("frame.owners")?;
         frames.fill(NOBODY);
         for (owner, segment) in row.segments.iter().enumerate() {
@@ -409,7 +413,16 @@ mod tests {
     fn step(network: &Arc<dyn Network>) -> EvaluationStep {
         let engine = engine();
         let mut store = ParameterStore::new(&engine);
-        TrainStep::new(&engine, network, &packer(&**network), 5, &mut store, 7, None).unwrap();
+        TrainStep::new(
+            &engine,
+            network,
+            &packer(&**network),
+            5,
+            &mut store,
+            7,
+            None,
+        )
+        .unwrap();
         let folded = fold(&engine, &**network, &|name| store.get(name)).unwrap();
         let extras = Extras {
             hidden: true,
@@ -424,7 +437,8 @@ mod tests {
             let network = teacher(positions);
             let packer = packer(&*network);
             let mut step = step(&network);
-            let items: [(usize, &[u32]); 3] = [(31, &[1, 2, 3]), (20, &[5, 4]), (25, &[2, 2, 1, 3, 5])];
+            let items: [(usize, &[u32]); 3] =
+                [(31, &[1, 2, 3]), (20, &[5, 4]), (25, &[2, 2, 1, 3, 5])];
             let mut together = packer.row();
             for (frames, targets) in items {
                 place(&packer, &mut together, frames, targets);

@@ -56,12 +56,7 @@ pub fn load(examples: &dyn Examples, packer: &Packer, picks: &[Pick], epoch: u64
     packer.join(&parts)
 }
 
-fn load_view(
-    examples: &dyn Examples,
-    packer: &Packer,
-    picks: &[Pick],
-    epoch: u64,
-) -> Result<Row> {
+fn load_view(examples: &dyn Examples, packer: &Packer, picks: &[Pick], epoch: u64) -> Result<Row> {
     let loaded: Vec<_> = picks
         .par_iter()
         .map(|&pick| examples.load(pick, epoch))

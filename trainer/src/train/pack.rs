@@ -97,7 +97,9 @@ impl Packer {
         let view = self.view();
         let places = |row: &Row| -> Vec<_> {
             let places = row.segments.iter();
-            places.map(|s| (s.start, s.frames, s.utterance.index)).collect()
+            places
+                .map(|s| (s.start, s.frames, s.utterance.index))
+                .collect()
         };
         let mut whole = self.row();
         for (index, part) in parts.iter().enumerate() {
@@ -118,10 +120,12 @@ impl Packer {
             }
             let first = from / self.stride;
             whole.mask[first..][..part.mask.len()].copy_from_slice(&part.mask);
-            whole.segments.extend(part.segments.iter().map(|segment| Segment {
-                start: segment.start + first,
-                ..segment.clone()
-            }));
+            whole
+                .segments
+                .extend(part.segments.iter().map(|segment| Segment {
+                    start: segment.start + first,
+                    ..segment.clone()
+                }));
         }
         whole.used = self.width;
         Ok(whole)

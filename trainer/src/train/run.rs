@@ -435,13 +435,8 @@ impl<'a> Run<'a> {
         }
         let folded = fold(engine, &*setup.network, &|name| self.averaged(name))?;
         let packer = packer(setup.recipe, &*setup.network);
-        let mut step = EvaluationStep::new(
-            engine,
-            &setup.network,
-            &packer,
-            &folded,
-            Extras::default(),
-        )?;
+        let mut step =
+            EvaluationStep::new(engine, &setup.network, &packer, &folded, Extras::default())?;
         let development = setup
             .development
             .iter()

@@ -4,7 +4,9 @@ use crate::distill::threads;
 use crate::watch::Watch;
 use acolyte::model::Library;
 use acolyte_trainer::graph::exec::Engine;
-use acolyte_trainer::proof::{Event, Outcome, ProofFile, ProofSetup, load, page, run as run_proof, table};
+use acolyte_trainer::proof::{
+    Event, Outcome, ProofFile, ProofSetup, load, page, run as run_proof, table,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -91,7 +93,12 @@ fn tell(event: Event<'_>) {
         Event::Teacher(arm) => eprintln!("the teacher of {arm}"),
         Event::Student { arm, fold, seed } => eprintln!("{arm}, fold {fold}, seed {seed}"),
         Event::Done(record) => match (&record.outcome, record.speakers()) {
-            (Outcome::Tested { student_seconds, .. }, Some(speakers)) => {
+            (
+                Outcome::Tested {
+                    student_seconds, ..
+                },
+                Some(speakers),
+            ) => {
                 let (errors, words) = speakers
                     .values()
                     .fold((0, 0), |(e, w), s| (e + s.word_errors, w + s.words));
