@@ -53,6 +53,9 @@ pub struct Arm {
     /// What it changes in the recipe: tables are merged, values replaced.
     #[serde(default)]
     pub set: toml::Table,
+    /// Another arm, whose teacher this arm's must agree with about where symbols stand.
+    #[serde(default)]
+    pub agrees_with: Option<String>,
 }
 
 fn rows() -> Group {
@@ -141,8 +144,19 @@ impl ProofFile {
         if !(1..=64).contains(&file.split.folds()) {
             return refuse("`split.folds` is not within 1 to 64");
         }
-        for name in file.arm.keys() {
+        for (name, arm) in &file.arm {
             file.recipe(name, file.seeds[0])?;
+            if let Some(other) = &arm.agrees_with
+                && file
+                    .recipe(other, file.seeds[0])?
+                    .teacher_recipe()
+                    .is_none()
+            {
+                return Err(Error::new(
+                    ErrorKind::Recipe,
+                    format!("arm {name}: `agrees_with` names {other:?}, which has no teacher"),
+                ));
+            }
         }
         Ok(file)
     }

@@ -346,7 +346,16 @@ impl One<'_> {
         let finished = workshop.train(recipe, &folder, settled, None, observer)?;
         let guards = self.recipe.teacher.as_ref().map(|teacher| &teacher.guards);
         let guards = guards.cloned().unwrap_or_default();
-        let findings = workshop.check(&folder, &guards, None)?;
+        let other = self.setup.file.arm[self.arm].agrees_with.as_deref();
+        let other = match other {
+            Some(other) => self.setup.file.recipe(other, self.seed)?.teacher_recipe(),
+            None => None,
+        };
+        let other = match other.filter(|other| other != recipe) {
+            Some(other) => Some(self.teacher(&other, tell, observer)?.0),
+            None => None,
+        };
+        let findings = workshop.check(&folder, &guards, other.as_deref())?;
         let mut teacher = Teacher::open(self.setup.engine, &folder, Extras::default())?;
         let (errors, _) = listen(
             &mut teacher,

@@ -64,9 +64,8 @@ impl Findings {
         Err(Error::new(
             ErrorKind::Copies,
             format!(
-                "the teacher is refused as a guide: {}. It has learned to say its transcript rather than to find it in \
-                 the audio: raise teacher.target.mask, keep source_positions = \"none\", or train it longer; the \
-                 thresholds are teacher.guards of the recipe",
+                "the teacher is refused as a guide: {}. Against copying raise teacher.target.mask and keep source_positions \
+                 = \"none\"; an unripe teacher wants more epochs; the thresholds are teacher.guards of the recipe",
                 self.refused.join("; ")
             ),
         ))

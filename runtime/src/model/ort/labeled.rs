@@ -1,7 +1,7 @@
 //! Runs whose arguments are checked first, with a label where the model takes one.
 
 use super::{OrtModel, builder, commit, failed, mels};
-use crate::model::{CtcModel, ModelState};
+use crate::model::ModelState;
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 use ort::session::Session;
