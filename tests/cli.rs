@@ -258,7 +258,13 @@ fn compare_measures_models_side_by_side() {
     let against = &found["against"][0];
     assert_eq!(against["agreement"], 100.0);
     assert_eq!(against["difference"], 0.0);
-    assert!(std::fs::read_to_string(&svg).unwrap().matches("<circle").count() == 4);
+    assert!(
+        std::fs::read_to_string(&svg)
+            .unwrap()
+            .matches("<circle")
+            .count()
+            == 4
+    );
     assert!(stdout(&output).contains("| RTF |"));
 
     let missing = run(&["compare", "speech-tiny", "--data", "no-such.jsonl"]);

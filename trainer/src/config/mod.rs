@@ -299,6 +299,71 @@ train = [{ manifest = "a/train.jsonl" }]
     }
 
     #[test]
+    fn the_recipes_of_the_repository_are_sound() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        for name in ["speech-tiny.toml", "jasper-mini.toml"] {
+            let recipe = Recipe::load(recipes.join(name), NONE).unwrap();
+            let teacher = recipe.teacher_recipe().unwrap();
+            teacher.validate().unwrap();
+            assert!(teacher.target.is_some() && teacher.guide, "{name}");
+            assert!(recipe.distill.unwrap().wants_teacher(), "{name}");
+        }
+    }
+
+    #[test]
+    fn sections_that_do_not_go_together_are_refused() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["distill={}"], "[teacher]"),
+            (
+                &["distill={ objectives = [] }", "distill.ctc=-1"],
+                "distill.ctc",
+            ),
+            (
+                &["teacher={}", "distill={}", "augment={ speed = [0.9, 1.1] }"],
+                "augment",
+            ),
+            (
+                &["teacher={}", "distill={ delay_frames = 11 }"],
+                "distill.delay_frames",
+            ),
+            (
+                &[
+                    "teacher={}",
+                    "distill={ objectives = [{ kind = \"kl\", layer = 99 }] }",
+                ],
+                "objectives[0].layer",
+            ),
+            (
+                &["distill={ objectives = [{ kind = \"intermediate-ctc\" }] }"],
+                "objectives[0].layer",
+            ),
+            (&["teacher={ model = { stride = 4 } }"], "teacher.model"),
+            (&["teacher={ target = { heads = 7 } }"], "target.heads"),
+            (&["target={}"], "symmetric"),
+            (&["model={ context = \"symmetric\" }"], "model.delay_frames"),
+            (&["model={ kind = \"jasper-mini\" }"], "model.context"),
+        ];
+        for (overrides, key) in cases {
+            let error = Recipe::parse(MINIMAL, overrides).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Recipe);
+            assert!(error.to_string().contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_teachers_recipe_reads_back_equal() {
+        let recipe = Recipe::parse(
+            MINIMAL,
+            &["teacher={ seed = 9, target = {} }", "distill={}"],
+        );
+        let recipe = recipe.unwrap();
+        for recipe in [recipe.teacher_recipe().unwrap(), recipe] {
+            let again = Recipe::parse(&recipe.to_toml().unwrap(), NONE).unwrap();
+            assert_eq!(again, recipe);
+        }
+    }
+
+    #[test]
     fn a_missing_key_and_a_missing_file_are_named() {
         let error = Recipe::parse("task = \"speech\"", NONE).unwrap_err();
         assert!(error.to_string().contains("name"), "{error}");
