@@ -225,3 +225,49 @@ fn without_the_library_the_error_is_the_command_to_run() {
         stderr(&output)
     );
 }
+
+#[test]
+fn compare_measures_models_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, svg) = (folder.path().join("c.json"), folder.path().join("c.svg"));
+    let samples = sample("samples.jsonl");
+    let output = run(&[
+        "compare",
+        text(&speech_tiny()),
+        "speech-tiny",
+        "--data",
+        text(&samples),
+        "--threads",
+        "1,2",
+        "--json",
+        text(&json),
+        "--svg",
+        text(&svg),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4, "two names, two thread counts");
+    for row in rows {
+        assert!(row["latency_ms"]["p50"].as_f64().unwrap() > 0.0);
+        assert!(row["latency_ms"]["p50"].as_f64() <= row["latency_ms"]["p99"].as_f64());
+        assert!(row["parameters"].as_u64().unwrap() > 100_000);
+        assert_eq!(row["given_the_transcript"], false);
+        assert_eq!(row["wer"], rows[0]["wer"]);
+    }
+    let against = &found["against"][0];
+    assert_eq!(against["agreement"], 100.0);
+    assert_eq!(against["difference"], 0.0);
+    assert!(
+        std::fs::read_to_string(&svg)
+            .unwrap()
+            .matches("<circle")
+            .count()
+            == 4
+    );
+    assert!(stdout(&output).contains("| RTF |"));
+
+    let missing = run(&["compare", "speech-tiny", "--data", "no-such.jsonl"]);
+    assert!(!missing.status.success());
+    assert!(stderr(&missing).contains("no-such.jsonl"));
+}

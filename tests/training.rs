@@ -48,6 +48,7 @@ fn train(
         resume: true,
         previous: false,
         stop_after,
+        ..Sitting::default()
     };
     sit(data, folder, overrides, &sitting)
 }
@@ -208,6 +209,7 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_goes_on() {
         resume: true,
         previous: true,
         stop_after: None,
+        ..Sitting::default()
     };
     sit(data.path(), &folder, &overrides, &back).unwrap();
     assert_eq!(left_by(&folder), left_by(&whole));
@@ -389,6 +391,7 @@ fn a_run_that_diverges_stops_and_names_the_batch() {
         resume: true,
         previous: false,
         stop_after,
+        ..Sitting::default()
     };
     let engine = Engine::new(&library(), 1);
     let go = |stop, notes: &mut Notes| {

@@ -6,6 +6,7 @@
 mod bench;
 mod bench_live;
 mod bench_read;
+mod compare;
 mod decoding_args;
 mod devices;
 mod info;
@@ -38,6 +39,7 @@ enum Command {
     Info(info::Args),
     Score(score::Args),
     Bench(bench::Args),
+    Compare(compare::Args),
 }
 
 /// Whether everything asked for was done.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
+        Command::Compare(args) => compare::run(args, &mut out),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -290,6 +290,7 @@ mod tests {
                 input: "features".into(),
                 input_layout: InputLayout::BF1T,
                 input_length: None,
+                label: None,
                 output: "logits".into(),
                 output_layout: OutputLayout::BV1T,
                 output_values: OutputValues::Logits,

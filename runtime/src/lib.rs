@@ -44,6 +44,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audio;
+pub mod bootstrap;
 pub mod capture;
 pub mod decode;
 pub mod detect;

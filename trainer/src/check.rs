@@ -11,7 +11,7 @@ use crate::data::rows::{DroppedRow, count_reasons};
 use crate::data::speech::SpeechData;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::order;
-use crate::student::Student;
+use crate::student::student;
 use crate::train::feed::{ROWS_READY, plan};
 use crate::train::run::packer;
 use acolyte::spec::{Normalization, Task};
@@ -108,8 +108,8 @@ pub fn check(recipe: &Recipe, folder: &Path, cost: Option<&StepCost>) -> Result<
     let rate = recipe.features.sample_rate;
     let plain = recipe.features.spec(Normalization::None);
     let train = data.training(&plain)?;
-    let student = Student::new(recipe, 1 + data.alphabet().len());
-    let packer = packer(recipe, &student);
+    let student = student(recipe, 1 + data.alphabet().len());
+    let packer = packer(recipe, &*student);
     // In the order that training takes them: how well utterances share rows depends on it.
     let picks = order(recipe, data.weights(), 0);
     let batches = plan(&train, &packer, &picks, 0)?.len();

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Checkpoint,
     /// The run diverged: a loss or gradient is not finite.
     Diverged,
+    /// A teacher says its transcript without listening: it may not guide a student.
+    Copies,
     /// An export does not reproduce the trained model.
     Export,
     /// The runtime reported the error below.

@@ -1,21 +1,23 @@
-//! From a run to one self-describing ONNX file: the deployed form of the student with batch norm folded, the
-//! model spec stamped in, verified through the runtime before it is written.
+//! From a run to one self-describing ONNX file: the streaming form of a causal student of speech, or the form for whole
+//! items of any other network, with batch norm folded, the model spec stamped in, verified through the runtime
+//! before it is written. An oracle teacher has a second input, the transcript, padded to a fixed length.
 
-use crate::config::Recipe;
+use crate::config::{Context, Recipe};
 use crate::graph::exec::{Engine, ParameterStore};
 use crate::graph::{ExportNames, emit};
+use crate::network::{Network, fold};
 use crate::nn::{Form, Net};
 use crate::pipeline::Settled;
-use crate::student::Student;
+use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
 use crate::train::pack::{Packer, Utterance};
-use crate::train::run::{best_path, fold};
-use crate::train::step::EvaluationStep;
+use crate::train::run::best_path;
+use crate::train::step::{EvaluationStep, Extras};
 use crate::{Error, ErrorKind, Result};
-use acolyte::model::{CtcModel, Library, OrtModel, OrtOptions, Sequence};
+use acolyte::model::{CtcModel, Library, ModelState, OrtModel, OrtOptions, Sequence};
 use acolyte::spec::{
-    GraphSpec, InputLayout, ModelSpec, OutputLayout, OutputValues, Role, SPEC_VERSION, StateSpec,
-    StreamingSpec,
+    FrontEnd, GraphSpec, InputLayout, LabelSpec, ModelSpec, OutputLayout, OutputValues, Role,
+    SPEC_VERSION, StateSpec, StreamingSpec,
 };
 use half::f16;
 use ndarray::Array2;
@@ -59,7 +61,6 @@ pub fn export(
     let overrides: [&str; 0] = [];
     let recipe = Recipe::load(folder.join("recipe.toml"), &overrides)?;
     let settled = Settled::load(folder)?;
-    let student = settled.student(&recipe);
     let weights = Checkpoint::load(&best_path(folder))?;
     let engine = Engine::new(library, 1);
     let get = |name: &str| {
@@ -69,10 +70,11 @@ pub fn export(
             .map(|(_, data)| data.as_slice())
             .ok_or_else(|| Error::new(ErrorKind::Checkpoint, format!("{name} is missing")))
     };
-    let folded = fold(&engine, &student, get)?;
-    let (spec, model) = build(&recipe, &settled, &student, &folded, about)?;
+    let network = settled.network(&recipe)?;
+    let folded = fold(&engine, &*network, &get)?;
+    let (spec, model) = build(&recipe, &settled, &folded, about)?;
     let stamped = spec.stamp(&model)?;
-    let difference = verify(library, &engine, &student, &folded, &stamped)?;
+    let difference = verify(library, &engine, &network, &folded, &stamped)?;
     if difference.is_nan() || difference > TOLERANCE {
         return Err(Error::new(
             ErrorKind::Export,
@@ -114,24 +116,54 @@ fn epochs(folder: &Path) -> Result<Vec<u8>> {
 fn build(
     recipe: &Recipe,
     settled: &Settled,
-    student: &Student,
     folded: &ParameterStore,
     about: BTreeMap<String, String>,
 ) -> Result<(ModelSpec, Vec<u8>)> {
-    let stride = student.stride();
+    let network = settled.network(recipe)?;
+    let stride = network.stride();
+    let layout = match settled.front_end {
+        FrontEnd::Line(_) => InputLayout::BCHT,
+        _ => InputLayout::BF1T,
+    };
+    let streams = recipe.target.is_none()
+        && layout == InputLayout::BF1T
+        && recipe.model.context == Context::Causal;
     let chunk = CHUNK_FRAMES.next_multiple_of(stride);
-    let mut net = Net::new(&recipe.name, Form::Stream);
-    let built = student.build(&mut net, chunk)?;
+    let form = if streams { Form::Stream } else { Form::Whole };
+    let mut net = Net::new(&recipe.name, form);
+    let mut label = None;
+    let built = match &recipe.target {
+        None => network.build(&mut net, chunk)?,
+        Some(target) => {
+            let teacher = OracleTeacher {
+                source: settled.source(recipe)?,
+                target: target.clone(),
+                capacity: settled.longest,
+                longest: settled.longest,
+                frames: 0,
+            };
+            label = Some(LabelSpec {
+                input: "given".to_owned(),
+                length: teacher.capacity,
+                padding: teacher.padding(),
+            });
+            teacher.build(&mut net, chunk)?
+        }
+    };
     net.graph.output("logits", built.logits)?;
     let mut names = ExportNames::default();
     let dimension =
         |value: &str, axis: usize, name: &str| ((value.to_owned(), axis), name.to_owned());
     names.dynamic.extend([
-        dimension("features", 0, "batch"),
         dimension("features", 3, "time"),
-        dimension("logits", 0, "batch"),
         dimension("logits", 3, "output_time"),
     ]);
+    if label.is_none() {
+        names.dynamic.extend([
+            dimension("features", 0, "batch"),
+            dimension("logits", 0, "batch"),
+        ]);
+    }
     for state in net.states() {
         names.dynamic.extend([
             dimension(&state.input, 0, "batch"),
@@ -143,11 +175,29 @@ fn build(
         embedded.insert(name.clone(), folded.get(name)?.to_vec());
     }
     names.embedded = embedded;
+    let streaming = StreamingSpec {
+        chunk_frames: chunk,
+        delay_frames: network.delay(),
+        flush_value: 0.0,
+        state: net
+            .states()
+            .iter()
+            .map(|state| StateSpec {
+                input: state.input.clone(),
+                output: state.output.clone(),
+                shape: state.shape.clone(),
+            })
+            .collect(),
+    };
     let spec = ModelSpec {
         version: SPEC_VERSION,
         name: recipe.name.clone(),
         task: recipe.task,
-        role: Role::Student,
+        role: match (&recipe.target, recipe.guide) {
+            (Some(_), _) => Role::OracleTeacher,
+            (None, true) => Role::Teacher,
+            (None, false) => Role::Student,
+        },
         license: recipe.license.clone(),
         sha256: String::new(),
         about,
@@ -155,80 +205,82 @@ fn build(
         front_end: settled.front_end.clone(),
         graph: GraphSpec {
             input: "features".to_owned(),
-            input_layout: match student {
-                Student::Speech(_) => InputLayout::BF1T,
-                Student::Text(_) => InputLayout::BCHT,
-            },
+            input_layout: layout,
             input_length: None,
+            label,
             output: "logits".to_owned(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,
         },
         stride,
-        streaming: matches!(student, Student::Speech(_)).then(|| StreamingSpec {
-            chunk_frames: chunk,
-            delay_frames: student.delay(),
-            flush_value: 0.0,
-            state: net
-                .states()
-                .iter()
-                .map(|state| StateSpec {
-                    input: state.input.clone(),
-                    output: state.output.clone(),
-                    shape: state.shape.clone(),
-                })
-                .collect(),
-        }),
+        streaming: streams.then_some(streaming),
     };
     Ok((spec, emit(&net.graph, &names)?.encode_to_vec()))
 }
 
-/// Runs numbers through the stamped file by the runtime, in blocks, and through the trainer's evaluation form;
-/// returns the largest difference in logits.
+/// Runs numbers through the stamped file by the runtime, whole and where it streams in blocks, and through the
+/// trainer's evaluation form; returns the largest difference in logits.
 fn verify(
     library: &Library,
     engine: &Engine,
-    student: &Student,
+    network: &Arc<dyn Network>,
     folded: &ParameterStore,
     stamped: &[u8],
 ) -> Result<f32> {
-    let stride = student.stride();
-    let frames = 6 * student.receptive_field() * stride;
+    let stride = network.stride();
+    let model = OrtModel::from_bytes(library, stamped.to_vec(), &OrtOptions::default())?;
+    let frames = 6 * network.receptive_field() * stride;
     // Speech is cut anywhere; the front-end of images pads to whole strides.
-    let frames = match student {
-        Student::Speech(_) => frames + 5,
-        Student::Text(_) => frames,
+    let frames = match model.spec().front_end {
+        FrontEnd::Line(_) => frames,
+        _ => frames + 5,
     };
     let packer = Packer {
-        width: (frames + (student.delay() + 1) * stride).next_multiple_of(stride),
-        features: student.features(),
+        width: (frames + (network.delay() + 1) * stride).next_multiple_of(stride),
+        features: network.features(),
         stride,
-        gap: student.gap(),
-        delay: student.delay(),
+        gap: network.gap(),
+        delay: network.delay(),
         most: 1,
+        views: 1,
     };
     // A reproducible signal with the spread of normalized features.
-    let features = Array2::from_shape_fn((student.features(), frames), |(f, t)| {
+    let features = Array2::from_shape_fn((network.features(), frames), |(f, t)| {
         let phase = (t * (f + 3)) as f32 * 0.037 + f as f32;
         phase.sin() + 0.5 * (phase * 2.7).cos()
     });
+    let room = model.spec().graph.label.as_ref().map(|label| label.length);
+    let symbols = network.vocabulary() as u32 - 1;
+    let targets: Vec<u32> = (0..room.unwrap_or(0) as u32 * 2 / 3)
+        .map(|i| 1 + i * 7 % symbols)
+        .collect();
     let mut row = packer.row();
     let utterance = Utterance {
-        targets: Vec::new(),
+        targets: targets.clone(),
         name: "verification".to_owned(),
         index: 0,
     };
     packer.place(&mut row, features.view(), utterance)?;
-    let mut step = EvaluationStep::new(engine, student, &packer, folded)?;
+    let mut step = EvaluationStep::new(engine, network, &packer, folded, Extras::default())?;
     let expected = step.run(&row)?.remove(0);
-    let model = OrtModel::from_bytes(library, stamped.to_vec(), &OrtOptions::default())?;
-    let model: Arc<dyn CtcModel> = Arc::new(model);
+    let flat = |scores: Array2<f32>| scores.into_iter().collect::<Vec<f32>>();
+    let mut answers = Vec::new();
+    if room.is_some() {
+        answers.push(flat(model.run_labeled(features.t(), &targets)?));
+    } else if model.spec().streaming.is_none() {
+        let mut state = ModelState::start(model.spec());
+        answers.push(flat(model.run(features.t(), &mut state)?));
+    } else {
+        let model: Arc<dyn CtcModel> = Arc::new(model);
+        for block in [CHUNK_FRAMES, 100 * stride] {
+            let mut sequence = Sequence::new(model.clone(), block);
+            let mut found = flat(sequence.push(features.t())?);
+            found.extend(sequence.finish()?);
+            answers.push(found);
+        }
+    }
     let mut difference = 0.0f32;
-    for block in [CHUNK_FRAMES, 100 * stride] {
-        let mut sequence = Sequence::new(model.clone(), block);
-        let mut found = Vec::new();
-        found.extend(sequence.push(features.t())?);
-        found.extend(sequence.finish()?);
+    for found in answers {
         if found.len() != expected.len() {
             return Err(Error::new(
                 ErrorKind::Export,

@@ -1,22 +1,26 @@
 //! What a network consists of: its layers with weights, their parameters and multiply-adds, from a recipe or from an
 //! ONNX file.
 //!
-//! Both are counted on ONNX: a recipe's student is written out first. A weight is used once for every position of its
+//! Both are counted on ONNX: a recipe's network is written out first. A weight is used once for every position of its
 //! layer's output; positions are counted along time, from the rate of the features through the strides, so that figures
 //! are exact for networks over `[B, C, 1, T]`, `[B, C, T]` and `[B, T, C]`. Products of two activations (attention) hold
 //! no weights and are only counted as such.
 
-use crate::config::Recipe;
+use crate::config::{Context, Recipe, SourcePositions, TargetConfig};
 use crate::graph::{ExportNames, emit};
+use crate::network::Network;
 use crate::nn::{Form, Net};
 use crate::onnx::proto::{GraphProto, ModelProto, NodeProto};
 use crate::student::speech::SpeechStudent;
+use crate::student::student;
+use crate::teacher::OracleTeacher;
 use crate::{Error, ErrorKind, Result};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A layer with weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,18 +98,34 @@ pub fn inspect_model(path: &Path) -> Result<Inspection> {
     Ok(inspection)
 }
 
-/// Takes apart the student of a recipe; a vocabulary that is derived from data is taken as empty.
+/// Takes apart the network of a recipe of speech, student or teacher; a vocabulary that is derived from data is taken as empty.
 ///
 /// # Errors
-/// [`ErrorKind::Graph`] where the student cannot be built.
+/// [`ErrorKind::Graph`] where the network cannot be built.
 pub fn inspect_recipe(recipe: &Recipe) -> Result<Inspection> {
-    let student = SpeechStudent {
-        features: recipe.features.mels,
-        vocabulary: 1 + recipe.text.tokens.len(),
-        config: recipe.model.clone(),
+    let vocabulary = 1 + recipe.text.tokens.len();
+    let streams = recipe.target.is_none() && recipe.model.context == Context::Causal;
+    let network: Arc<dyn Network> = match &recipe.target {
+        None => student(recipe, vocabulary),
+        Some(target) => Arc::new(OracleTeacher {
+            source: SpeechStudent {
+                features: recipe.features.mels,
+                vocabulary,
+                config: recipe.model.clone(),
+            },
+            target: TargetConfig {
+                // The clock of the ablation has no weights, and no form for export.
+                source_positions: SourcePositions::None,
+                ..target.clone()
+            },
+            capacity: 1,
+            longest: 1,
+            frames: 1,
+        }),
     };
-    let mut net = Net::new(&recipe.name, Form::Stream);
-    let built = student.build(&mut net, recipe.model.stride)?;
+    let form = if streams { Form::Stream } else { Form::Whole };
+    let mut net = Net::new(&recipe.name, form);
+    let built = network.build(&mut net, recipe.model.stride)?;
     net.graph.output("logits", built.logits)?;
     let embedded = net
         .parameters()
@@ -119,16 +139,31 @@ pub fn inspect_recipe(recipe: &Recipe) -> Result<Inspection> {
     let graph = emit(&net.graph, &names)?.graph.unwrap_or_default();
     let rate = f64::from(recipe.features.sample_rate) / recipe.features.hop_length.max(1) as f64;
     let mut inspection = inspect_graph(&graph, "features", Some(rate));
+    // Constants, such as the places of a transcript's symbols, are not trained.
+    let sizes = net.parameters().iter();
+    inspection.parameters = sizes.map(|spec| spec.shape.iter().product::<usize>()).sum();
     let second = recipe.model.stride as f64 / rate;
-    let back = student
-        .receptive_field()
-        .saturating_sub(recipe.model.delay_frames);
-    inspection.notes.push(format!(
-        "an output frame every {:.0} ms looks {:.0} ms ahead and {:.2} s back",
-        1e3 * second,
-        1e3 * second * recipe.model.delay_frames as f64,
-        second * back as f64
-    ));
+    let field = network.receptive_field();
+    inspection.notes.push(if streams {
+        format!(
+            "an output frame every {:.0} ms looks {:.0} ms ahead and {:.2} s back",
+            1e3 * second,
+            1e3 * second * recipe.model.delay_frames as f64,
+            second * field.saturating_sub(recipe.model.delay_frames) as f64
+        )
+    } else {
+        format!(
+            "an output frame every {:.0} ms sees {:.2} s around it: the network takes whole recordings",
+            1e3 * second,
+            second * field as f64
+        )
+    });
+    if recipe.target.is_some() {
+        inspection.notes.push(
+            "it reads the transcript too; that work goes by its symbols and is not in the figure"
+                .to_owned(),
+        );
+    }
     if recipe.text.tokens.is_empty() {
         inspection.notes.push(
             "text.tokens is derived from the data: the output layer is shown for the blank alone"

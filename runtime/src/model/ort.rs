@@ -4,6 +4,8 @@
 //! `ort`'s `run` needs a session for itself, so a model holds a bounded pool of them, made when they are
 //! needed; clones of a model share it.
 
+mod labeled;
+
 use super::header::Dim;
 use super::output::{floats, nodes, scores, shape_error};
 use super::pool::Pool;
@@ -123,8 +125,11 @@ impl OrtModel {
         let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
         let frames = shared.fixed_frames.unwrap_or(frames);
         let silence = Array2::zeros((frames, spec.front_end.features()));
+        let label = spec.graph.label.as_ref();
+        let label = label.map(|label| vec![label.padding; label.length]);
         let state = &mut ModelState::start(spec);
-        let ran = self.run_on(&mut session, &mut [(silence.view(), state)]);
+        let blocks = &mut [(silence.view(), state)];
+        let ran = self.run_on(&mut session, blocks, label.as_deref());
         let path = session
             .end_profiling()
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
@@ -138,11 +143,13 @@ impl OrtModel {
         })
     }
 
-    /// One run over blocks of equal length, each an item of the batch.
+    /// One run over blocks of equal length, each an item of the batch; a label, where the model takes one, is that of
+    /// a single block.
     fn run_on(
         &self,
         session: &mut Session,
         blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+        label: Option<&[i64]>,
     ) -> Result<Vec<Array2<f32>>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
@@ -192,6 +199,11 @@ impl OrtModel {
             let view = TensorRef::from_array_view(([b], &lengths[..])).map_err(wrong)?;
             inputs.push((Cow::from(name.as_str()), view.into()));
         }
+        if let (Some(entry), Some(label)) = (&graph.label, label) {
+            let shape = [1, 1, label.len() as i64];
+            let view = TensorRef::from_array_view((shape, label)).map_err(wrong)?;
+            inputs.push((Cow::from(entry.input.as_str()), view.into()));
+        }
         for (entry, tensor) in states.iter().zip(&before) {
             let axes = entry.shape.iter().map(|&n| n as i64);
             let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
@@ -213,38 +225,6 @@ impl OrtModel {
             }
         }
         Ok(scores)
-    }
-
-    /// Whether the features and the state are such as the model takes.
-    fn admit(&self, features: &ArrayView2<'_, f32>, state: &ModelState) -> Result<()> {
-        let shared = &*self.shared;
-        let spec = shared.file.spec();
-        let (frames, width) = features.dim();
-        let whole_steps = spec.streaming.is_none() || frames.is_multiple_of(spec.stride);
-        let fits = shared.fixed_frames.is_none_or(|fixed| fixed == frames);
-        let expected = spec.front_end.features();
-        if width != expected || frames == 0 || !whole_steps || !fits {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!(
-                    "features of shape [{frames}, {width}]: the model takes {expected} features, and frames in \
-                     multiples of {}{}",
-                    spec.stride,
-                    shared
-                        .fixed_frames
-                        .map_or(String::new(), |n| format!(", {n} at a time"))
-                ),
-            ));
-        }
-        let expected = spec.streaming.iter().flat_map(|s| &s.state);
-        let expected: Vec<usize> = expected.map(|s| s.shape.iter().product()).collect();
-        if !state.tensors().iter().map(Vec::len).eq(expected) {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("the state is not one of model {:?}", spec.name),
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -269,23 +249,24 @@ impl CtcModel for OrtModel {
         blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
     ) -> Result<Vec<Array2<f32>>> {
         let shared = &*self.shared;
+        if shared.file.spec().graph.label.is_some() {
+            return Err(Error::new(
+                ErrorKind::Role,
+                "an oracle teacher takes the transcript as well: use `run_labeled`",
+            ));
+        }
         for (features, state) in blocks.iter() {
             self.admit(features, state)?;
         }
-        let make = || {
-            let builder = session_builder(&shared.library, &shared.options, shared.report.used)
-                .map_err(|e| failed(ErrorKind::Provider, "a session", e))?;
-            commit(builder, &shared.file)
-        };
         // Equal lengths that follow one another share a run, where the graph takes more than one item.
         let together = |a: &(ArrayView2<'_, f32>, &mut ModelState),
                         b: &(ArrayView2<'_, f32>, &mut ModelState)| {
             shared.batches && a.0.nrows() == b.0.nrows()
         };
-        shared.sessions.with(make, |session| {
+        self.with_session(|session| {
             let mut scores = Vec::with_capacity(blocks.len());
             for blocks in blocks.chunk_by_mut(together) {
-                scores.append(&mut self.run_on(session, blocks)?);
+                scores.append(&mut self.run_on(session, blocks, None)?);
             }
             Ok(scores)
         })

@@ -231,6 +231,7 @@ pub(crate) fn tiny_spec(tiny: Tiny) -> ModelSpec {
             input: "features".into(),
             input_layout: InputLayout::BF1T,
             input_length: None,
+            label: None,
             output: "logits".into(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,

@@ -62,6 +62,17 @@ impl ModelSpec {
             !self.license.is_empty(),
             "license is empty: give an SPDX expression, or `unknown`"
         );
+        if let Some(label) = &self.graph.label {
+            demand!(
+                self.role == Role::OracleTeacher,
+                "graph.label is given, which only an oracle teacher has"
+            );
+            demand!(
+                (1..=MAX_FRAMES).contains(&label.length),
+                "graph.label.length {} is not within 1 to {MAX_FRAMES}",
+                label.length
+            );
+        }
         let normalization = match &self.front_end {
             FrontEnd::LogMel(mel) => {
                 log_mel(mel)?;
@@ -133,6 +144,24 @@ impl ModelSpec {
             element(length, ElementType::I64)?;
             axes(length, &[("B", None)])?;
             known.push(name);
+        }
+        if let Some(label) = &self.graph.label {
+            let input = tensor(
+                header.input(&label.input),
+                "input",
+                &label.input,
+                &header.inputs,
+            )?;
+            element(input, ElementType::I64)?;
+            axes(
+                input,
+                &[
+                    ("1", Some(1)),
+                    ("1", Some(1)),
+                    ("length", Some(label.length)),
+                ],
+            )?;
+            known.push(&label.input);
         }
         for state in self.streaming.iter().flat_map(|s| &s.state) {
             let mut expected = vec![("B", None)];

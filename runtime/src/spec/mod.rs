@@ -248,6 +248,18 @@ pub enum OutputValues {
     Probs,
 }
 
+/// The input by which an oracle teacher is told the transcript.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// Its name: int64, `[1, 1, length]`, token ids.
+    pub input: String,
+    /// The most tokens it takes.
+    pub length: usize,
+    /// What stands in the places that no token takes.
+    pub padding: i64,
+}
+
 /// The graph's tensors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -259,6 +271,9 @@ pub struct GraphSpec {
     /// Name of an input with the number of feature frames, `[B]` int64, where the graph has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_length: Option<String>,
+    /// The transcript's input, which an oracle teacher has and nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<LabelSpec>,
     /// Name of the output.
     pub output: String,
     /// Its axes.

@@ -6,9 +6,11 @@
 
 mod augment;
 mod data;
+mod distill;
 mod overrides;
 mod start;
 mod synth;
+mod teacher;
 mod train;
 
 pub use augment::{
@@ -17,12 +19,16 @@ pub use augment::{
 pub use data::{
     BadRows, Case, DataConfig, DevSet, FeaturesConfig, NormalizationKind, TextConfig, TrainSet,
 };
+pub use distill::{
+    DistillConfig, FrameSelection, GuideKind, GuideView, ObjectiveConfig, ObjectiveKind,
+};
 pub use start::StartConfig;
 pub(crate) use start::begins;
 pub use synth::{EffectsConfig, ImageConfig, SynthConfig};
+pub use teacher::{GuardConfig, SourcePositions, TargetConfig, TeacherConfig};
 pub use train::{
-    AverageConfig, AverageOf, ImageModelConfig, JudgeBy, ModelConfig, ModelKind, Optimizer,
-    Schedule, TrainConfig,
+    AverageConfig, AverageOf, Context, ImageModelConfig, JudgeBy, ModelConfig, ModelKind,
+    Optimizer, Schedule, TrainConfig,
 };
 
 use crate::error::{Error, ErrorKind, Result};
@@ -74,6 +80,18 @@ pub struct Recipe {
     /// Weights to start from instead of random ones. Absent: random ones.
     #[serde(default)]
     pub start_from: Option<StartConfig>,
+    /// Where the model is an Oracle Teacher: the side that reads the transcript; [model] is then its source encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetConfig>,
+    /// Whether the model is a teacher, which guides students, and not a student itself. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guide: bool,
+    /// The teacher that a distillation trains first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
+    /// What the student learns from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
 }
 
 fn default_seed() -> u64 {
@@ -190,7 +208,7 @@ impl Recipe {
             image == (self.model.kind == ModelKind::Image),
             "model.kind",
             format!("{:?}, the task {:?}", self.model.kind, self.task),
-            "\"image\" for scene-text, \"conv\" for speech",
+            "\"image\" for scene-text, \"conv\" or \"jasper-mini\" for speech",
         )?;
         ensure(
             image || !pictures,
@@ -212,9 +230,26 @@ impl Recipe {
                 "at least one development set to judge by, or no such key",
             )?;
         }
-        self.start_from
-            .as_ref()
-            .map_or(Ok(()), StartConfig::validate)
+        if let Some(start) = &self.start_from {
+            start.validate()?;
+        }
+        let guided = self.target.is_some() || self.teacher.is_some() || self.distill.is_some();
+        ensure(
+            !image || !guided,
+            "task",
+            "\"scene-text\"",
+            "\"speech\" where there is a [target], a [teacher] or a [distill]",
+        )?;
+        if let Some(target) = &self.target {
+            target.validate(&self.model)?;
+        }
+        if let Some(teacher) = &self.teacher {
+            teacher.validate(self.model.stride)?;
+        }
+        match &self.distill {
+            Some(distill) => distill.validate(self),
+            None => Ok(()),
+        }
     }
 }
 
@@ -371,9 +406,14 @@ train = [{ manifest = "a/train.jsonl" }]
             "data.dev=[{ name = \"d\", manifest = \"d.jsonl\" }]",
             "train={ max_minutes = 1, betas = [0.9, 0.9], weight_decay = 0.1, patience = 1, average = {} }",
             "start_from={ model = \"m\" }",
+            "teacher={ seed = 2, target = {}, augment = {} }",
+            "distill={ delay_frames = 1 }",
         ];
-        let text = Recipe::parse(MINIMAL, &all).unwrap().to_toml().unwrap();
-        let recipe: toml::Value = toml::from_str(&text).unwrap();
+        let whole = Recipe::parse(MINIMAL, &all).unwrap();
+        let tables = [whole.teacher_recipe().unwrap(), whole].map(|recipe| {
+            let text = recipe.to_toml().unwrap();
+            toml::from_str::<toml::Value>(&text).unwrap()
+        });
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
         let pages: String = std::fs::read_dir(docs)
             .unwrap()
@@ -382,7 +422,7 @@ train = [{ manifest = "a/train.jsonl" }]
         let words: std::collections::BTreeSet<&str> = pages
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .collect();
-        let found = keys(&recipe);
+        let found: Vec<String> = tables.iter().flat_map(keys).collect();
         assert!(found.len() > 70, "{found:?}");
         for key in found {
             assert!(words.contains(key.as_str()), "{key} is in no page of docs/");
@@ -404,6 +444,81 @@ train = [{ manifest = "a/train.jsonl" }]
         );
         let own = ["train.optimizer=novograd", "train.betas=[0.8, 0.6]"];
         assert_eq!(constants(&own), ([0.8, 0.6], 0.001));
+    }
+
+    #[test]
+    fn the_recipes_of_the_repository_are_sound() {
+        let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        for name in ["speech-tiny.toml", "jasper-mini.toml"] {
+            let recipe = Recipe::load(recipes.join(name), NONE).unwrap();
+            let teacher = recipe.teacher_recipe().unwrap();
+            teacher.validate().unwrap();
+            assert!(teacher.target.is_some() && teacher.guide, "{name}");
+            assert!(recipe.distill.unwrap().wants_teacher(), "{name}");
+        }
+    }
+
+    #[test]
+    fn sections_that_do_not_go_together_are_refused() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["distill={}"], "[teacher]"),
+            (
+                &["distill={ objectives = [] }", "distill.ctc=-1"],
+                "distill.ctc",
+            ),
+            (
+                &["teacher={}", "distill={}", "augment={ speed = [0.9, 1.1] }"],
+                "augment",
+            ),
+            (
+                &["teacher={}", "distill={ delay_frames = 11 }"],
+                "distill.delay_frames",
+            ),
+            (
+                &[
+                    "teacher={}",
+                    "distill={ objectives = [{ kind = \"kl\", layer = 99 }] }",
+                ],
+                "objectives[0].layer",
+            ),
+            (
+                &["distill={ objectives = [{ kind = \"intermediate-ctc\" }] }"],
+                "objectives[0].layer",
+            ),
+            (&["teacher={ model = { stride = 4 } }"], "teacher.model"),
+            (&["teacher={ target = { heads = 7 } }"], "target.heads"),
+            (&["target={}"], "symmetric"),
+            (&["model={ context = \"symmetric\" }"], "model.delay_frames"),
+            (&["model={ kind = \"jasper-mini\" }"], "model.context"),
+            (
+                &[
+                    "task=scene-text",
+                    "model={ kind = \"image\" }",
+                    "data.train=[]",
+                    "synth={ per_epoch = 9 }",
+                    "teacher={}",
+                ],
+                "[teacher]",
+            ),
+        ];
+        for (overrides, key) in cases {
+            let error = Recipe::parse(MINIMAL, overrides).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Recipe);
+            assert!(error.to_string().contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_teachers_recipe_reads_back_equal() {
+        let recipe = Recipe::parse(
+            MINIMAL,
+            &["teacher={ seed = 9, target = {} }", "distill={}"],
+        );
+        let recipe = recipe.unwrap();
+        for recipe in [recipe.teacher_recipe().unwrap(), recipe] {
+            let again = Recipe::parse(&recipe.to_toml().unwrap(), NONE).unwrap();
+            assert_eq!(again, recipe);
+        }
     }
 
     #[test]

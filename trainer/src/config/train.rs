@@ -2,6 +2,7 @@
 
 use super::{ensure, ensure_within};
 use crate::error::Result;
+use crate::student::jasper::JasperStudent;
 use serde::{Deserialize, Serialize};
 
 /// The family of a student.
@@ -9,8 +10,11 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ModelKind {
-    /// Residual blocks of small dense convolutions, causal with a bounded delay: speech.
+    /// Residual blocks of small dense convolutions, causal with a bounded delay, or symmetric: speech.
     Conv,
+    /// The Jasper-Mini-like network of separable convolutions ([`crate::student::jasper`]); of this section only
+    /// `channels`, `stride` and `dropout` count.
+    JasperMini,
     /// Two-dimensional convolutions down to one row, then convolutions along it: images of text.
     Image,
 }
@@ -41,6 +45,24 @@ impl Default for ImageModelConfig {
     }
 }
 
+/// Which frames a convolution sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Context {
+    /// The newest and those before it: streams, with `delay_frames` of look-ahead.
+    Causal,
+    /// As many after as before: whole utterances only, and no delay.
+    Symmetric,
+}
+
+impl Context {
+    /// The default, which a written recipe leaves out.
+    fn is_causal(&self) -> bool {
+        *self == Self::Causal
+    }
+}
+
 /// A student's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,6 +79,9 @@ pub struct ModelConfig {
     pub dilations: Vec<usize>,
     /// Feature frames per output frame. Default 2: 20 ms.
     pub stride: usize,
+    /// What a frame sees of the others. Default causal.
+    #[serde(skip_serializing_if = "Context::is_causal")]
+    pub context: Context,
     /// Output frames by which the output lags the input: the look-ahead. Default 10: 200 ms.
     pub delay_frames: usize,
     /// Dropout in training. Default 0.1.
@@ -75,6 +100,7 @@ impl Default for ModelConfig {
             kernel: 5,
             dilations: vec![1, 2, 4],
             stride: 2,
+            context: Context::Causal,
             delay_frames: 10,
             dropout: 0.1,
             image: None,
@@ -104,6 +130,26 @@ impl ModelConfig {
             self.delay_frames,
             "at most 1000",
         )?;
+        ensure(
+            self.context == Context::Causal || self.delay_frames == 0,
+            "model.delay_frames",
+            self.delay_frames,
+            "0 where model.context is \"symmetric\": such a model sees ahead by itself",
+        )?;
+        if self.kind == ModelKind::JasperMini {
+            ensure(
+                self.context == Context::Symmetric,
+                "model.context",
+                "\"causal\"",
+                "\"symmetric\" for kind \"jasper-mini\"",
+            )?;
+            ensure(
+                self.blocks == JasperStudent::BLOCKS,
+                "model.blocks",
+                self.blocks,
+                &format!("{} for kind \"jasper-mini\"", JasperStudent::BLOCKS),
+            )?;
+        }
         ensure(
             !self.dilations.is_empty() && self.dilations.iter().all(|d| (1..=1024).contains(d)),
             "model.dilations",

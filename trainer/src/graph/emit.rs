@@ -324,7 +324,7 @@ fn custom_node(graph: &Graph, index: usize, node: &Node) -> NodeProto {
 
 fn unary_name(function: Unary) -> &'static str {
     match function {
-        Unary::Identity => "Identity",
+        Unary::Identity | Unary::Detach => "Identity",
         Unary::Relu => "Relu",
         Unary::Sigmoid => "Sigmoid",
         Unary::Tanh => "Tanh",

@@ -4,8 +4,10 @@
 //! graph read the same memory, and the optimizer updates it in place between runs. Nothing is copied and nothing
 //! allocated per step but what ONNX Runtime keeps for activations.
 
+mod inputs;
 mod resident;
 
+pub use inputs::Inputs;
 pub use resident::Resident;
 
 use super::{DType, ExportNames, Graph, Kernels, Value, custom, emit};

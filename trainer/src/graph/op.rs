@@ -28,6 +28,8 @@ pub enum Unary {
     Abs,
     /// -1, 0 or 1; gradient 0.
     Sign,
+    /// The operand itself, held fixed: no gradient passes.
+    Detach,
 }
 
 /// Element-wise functions of two operands, with ONNX (NumPy) broadcasting.

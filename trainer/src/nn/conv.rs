@@ -1,14 +1,16 @@
-//! Causal convolution along time with batch norm: the one building block of the convolutional students.
+//! Convolution along time with batch norm: the one building block of the convolutional students and encoders.
 //!
-//! x `[1, Ci, 1, T]` to `[1, Co, 1, T / stride]`; the output at frame j sees inputs up to `(j + 1) stride - 1`
-//! and none later. In a packed row the left context is what stands there (zeros between utterances); in a stream
-//! it is the state: the last `(k - 1) d + 1 - stride` frames of the convolution's own input.
+//! x `[1, Ci, 1, T]` to `[1, Co, 1, T / stride]`; the output at frame j of a causal one sees inputs up to
+//! `(j + 1) stride - 1` and none later, of a symmetric one inputs around `j stride`, as many after as before. In a packed
+//! row the context is what stands there (zeros between utterances); in a stream, which only causal ones have, it is the
+//! state: the last `(k - 1) d + 1 - stride` frames of the convolution's own input.
 
 use super::{Form, Init, Net, normed};
+use crate::config::Context;
 use crate::graph::{ConvAttributes, Value};
 use crate::{Error, ErrorKind, Result};
 
-/// A causal convolution, batch norm and perhaps ReLU.
+/// A convolution, batch norm and perhaps ReLU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvNorm {
     /// Prefix of the parameters' names.
@@ -23,6 +25,8 @@ pub struct ConvNorm {
     pub dilation: usize,
     /// Input frames per output frame.
     pub stride: usize,
+    /// Which frames it sees.
+    pub context: Context,
     /// Whether a ReLU follows.
     pub relu: bool,
 }
@@ -33,9 +37,26 @@ pub fn folded_names(name: &str) -> (String, String) {
 }
 
 impl ConvNorm {
-    /// Frames of its own input that an output sees before the newest `stride`.
+    /// Frames of its own input that an output sees beyond its own `stride`: those before for a causal one, the
+    /// larger side for a symmetric one. So many zeros between utterances keep them apart.
     pub fn context(&self) -> usize {
-        ((self.kernel - 1) * self.dilation + 1).saturating_sub(self.stride)
+        let [before, after] = self.padding();
+        before.max(after)
+    }
+
+    /// Frames of its own input, beyond the `stride` that are its own, from the first to the last that an output sees.
+    pub fn span(&self) -> usize {
+        self.padding().iter().sum()
+    }
+
+    /// Zeros before and after the input. With `(k - 1) d` of them in all, a symmetric one gives
+    /// `ceil(T / stride)` frames for any T.
+    fn padding(&self) -> [usize; 2] {
+        let reach = (self.kernel - 1) * self.dilation;
+        match self.context {
+            Context::Causal => [(reach + 1).saturating_sub(self.stride), 0],
+            Context::Symmetric => [reach / 2, reach - reach / 2],
+        }
     }
 
     /// Adds the layer to a network; positions outside utterances give 0.
@@ -43,7 +64,8 @@ impl ConvNorm {
         let &[1, channels, 1, frames] = net.graph.shape(x) else {
             return Err(net.graph.mismatch(&self.name, "x [1, C, 1, T]", &[x]));
         };
-        if channels != self.inputs || !frames.is_multiple_of(self.stride) {
+        let whole = self.context == Context::Symmetric || frames.is_multiple_of(self.stride);
+        if channels != self.inputs || !whole {
             return Err(net.graph.mismatch(
                 &self.name,
                 &format!(
@@ -66,7 +88,8 @@ impl ConvNorm {
             ..Default::default()
         };
         if net.form != Form::Stream {
-            attributes.pads = [0, self.context(), 0, 0];
+            let [before, after] = self.padding();
+            attributes.pads = [0, before, 0, after];
         }
         if net.form == Form::Train {
             let y = net.graph.conv(x, weight, None, attributes)?;
@@ -79,6 +102,13 @@ impl ConvNorm {
         let (_, bias) = folded_names(&self.name);
         let bias = net.parameter(&bias, &[self.outputs], Init::Constant(0.0), false)?;
         let input = if net.form == Form::Stream {
+            if self.context != Context::Causal {
+                return Err(net.graph.mismatch(
+                    &self.name,
+                    "a causal convolution: a symmetric one does not stream",
+                    &[x],
+                ));
+            }
             self.with_state(net, x)?
         } else {
             x

@@ -9,6 +9,7 @@ mod attention;
 mod conv;
 mod convolution;
 mod gru;
+mod heads;
 mod init;
 mod linear;
 mod normed;
@@ -19,6 +20,7 @@ mod testing;
 pub use attention::Attention;
 pub use conv::{ConvNorm, folded_names};
 pub use convolution::{Convolution, separable};
+pub use heads::{Attended, Heads};
 pub use init::{Init, initialize};
 pub use linear::Bias;
 pub use normed::NormedConvolution;
@@ -35,9 +37,10 @@ pub enum Form {
     Train,
     /// Utterances one after another in a row, batch norm folded.
     Evaluate,
-    /// As it is deployed, batch norm folded: one chunk of one utterance with its state as inputs and outputs, or one
-    /// whole item for a network without state.
+    /// One chunk of one utterance with its state as inputs and outputs, batch norm folded.
     Stream,
+    /// One whole item of any length, batch norm folded.
+    Whole,
 }
 
 /// A parameter that a network declared.
@@ -84,7 +87,8 @@ pub struct Net {
     pub graph: Graph,
     /// What it is built for.
     pub form: Form,
-    /// 1 where a position belongs to an utterance, `[1, 1, 1, T]`, at the current rate; absent in a stream.
+    /// 1 where a position belongs to an utterance, `[1, 1, 1, T]`, at the current rate; absent where there is
+    /// but one utterance.
     pub mask: Option<Value>,
     /// Seed of the step's dropout masks, i64 `[1]`, in training.
     pub seed: Option<Value>,

@@ -1,16 +1,17 @@
-//! The convolutional speech student: causal, with a bounded look-ahead, 20 ms an output frame.
+//! The convolutional speech student, 20 ms an output frame: causal with a bounded look-ahead, or symmetric.
 //!
 //! features `[1, F, 1, T]` (zero is the value the ends of utterances are flushed with) to logits
 //! `[1, V, 1, T / stride]`: a strided stem, residual blocks of two dense convolutions each, a wider pointwise
 //! layer, a linear map to the vocabulary. All kernels are dense and short, which on CPUs is faster than
-//! separable ones of the same strength. The look-ahead is a delay: output frame `t + delay` answers for input
-//! frame t, so that the graph itself is wholly causal and streams exactly.
+//! separable ones of the same strength. The look-ahead of a causal student is a delay: output frame `t + delay`
+//! answers for input frame t, so that the graph itself is wholly causal and streams exactly. A symmetric one takes
+//! whole utterances. Its stem and blocks are also the source encoder of every teacher ([`crate::teacher`]).
 
-use super::Built;
 use crate::Result;
 use crate::config::ModelConfig;
-use crate::graph::{ConvAttributes, DType};
-use crate::nn::{ConvNorm, Form, Init, Net, ParameterSpec, folded_names};
+use crate::graph::{ConvAttributes, DType, Value};
+use crate::network::{Built, Lookup, Network};
+use crate::nn::{ConvNorm, Form, Init, Net, folded_names};
 use std::collections::HashMap;
 
 /// A student's shape, from the recipe and the data.
@@ -33,6 +34,7 @@ impl SpeechStudent {
             kernel: self.config.kernel.max(self.config.stride),
             dilation: 1,
             stride: self.config.stride,
+            context: self.config.context,
             relu: true,
         }
     }
@@ -46,6 +48,7 @@ impl SpeechStudent {
             kernel: self.config.kernel,
             dilation,
             stride: 1,
+            context: self.config.context,
             relu: part == "first",
         })
     }
@@ -58,23 +61,89 @@ impl SpeechStudent {
             kernel: 1,
             dilation: 1,
             stride: 1,
+            context: self.config.context,
             relu: true,
         }
     }
 
-    /// All layers with batch norm, in order.
-    pub fn layers(&self) -> Vec<ConvNorm> {
+    /// The layers of the encoder, in order: stem and blocks.
+    fn encoder(&self) -> Vec<ConvNorm> {
         let mut layers = vec![self.stem()];
         for index in 0..self.config.blocks {
             layers.extend(self.block(index));
         }
+        layers
+    }
+
+    /// All layers with batch norm, in order.
+    pub fn layers(&self) -> Vec<ConvNorm> {
+        let mut layers = self.encoder();
         layers.push(self.widen());
         layers
     }
 
-    /// Zero frames, in input frames, that must stand between utterances in a row so that no layer of one sees
-    /// another: the longest left context, rounded up to the stride.
-    pub fn gap(&self) -> usize {
+    /// Features to what stands after each block, `[1, C, 1, T]`; declares the inputs that every network has.
+    pub(crate) fn encode(&self, net: &mut Net, frames: usize) -> Result<(Value, Vec<Value>)> {
+        let features = net
+            .graph
+            .input("features", DType::F32, &[1, self.features, 1, frames])?;
+        if matches!(net.form, Form::Train | Form::Evaluate) {
+            let mask = [1, 1, 1, frames / self.config.stride];
+            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
+        }
+        if net.form == Form::Train && self.config.dropout > 0.0 {
+            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
+        }
+        let mut x = self.stem().apply(net, features)?;
+        let mut hidden = Vec::with_capacity(self.config.blocks);
+        for index in 0..self.config.blocks {
+            let [first, second] = self.block(index);
+            let mut y = first.apply(net, x)?;
+            y = net.dropout(y, self.config.dropout)?;
+            y = second.apply(net, y)?;
+            let sum = net.graph.add(x, y)?;
+            x = net.graph.relu(sum)?;
+            net.keep(x);
+            hidden.push(x);
+        }
+        Ok((features, hidden))
+    }
+
+    /// The folded parameters of the encoder alone.
+    pub(crate) fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
+        fold_layers(&self.encoder(), get)
+    }
+}
+
+fn fold_layers(layers: &[ConvNorm], get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
+    let mut folded = HashMap::new();
+    for layer in layers {
+        let (weight, bias) = layer.fold(get)?;
+        let (weight_name, bias_name) = folded_names(&layer.name);
+        folded.insert(weight_name, weight);
+        folded.insert(bias_name, bias);
+    }
+    Ok(folded)
+}
+
+impl Network for SpeechStudent {
+    fn features(&self) -> usize {
+        self.features
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn stride(&self) -> usize {
+        self.config.stride
+    }
+
+    fn delay(&self) -> usize {
+        self.config.delay_frames
+    }
+
+    fn gap(&self) -> usize {
         let inner = self
             .layers()
             .iter()
@@ -88,39 +157,28 @@ impl SpeechStudent {
             .next_multiple_of(self.config.stride)
     }
 
-    /// Output frames that the whole stack looks back, beyond which nothing has influence.
-    pub fn receptive_field(&self) -> usize {
+    fn hidden_channels(&self) -> usize {
+        self.config.channels
+    }
+
+    fn kept(&self) -> f64 {
+        let values: usize = self.layers().iter().map(|layer| 4 * layer.outputs).sum();
+        values as f64 / self.config.stride as f64
+    }
+
+    fn receptive_field(&self) -> usize {
         self.layers()
             .iter()
             .skip(1)
-            .map(ConvNorm::context)
+            .map(ConvNorm::span)
             .sum::<usize>()
-            + self.stem().context().div_ceil(self.config.stride)
+            + self.stem().span().div_ceil(self.config.stride)
             + 1
     }
 
-    /// Builds the student over `frames` input frames, a multiple of the stride.
-    pub fn build(&self, net: &mut Net, frames: usize) -> Result<Built> {
-        let features = net
-            .graph
-            .input("features", DType::F32, &[1, self.features, 1, frames])?;
-        if net.form != Form::Stream {
-            let mask = [1, 1, 1, frames / self.config.stride];
-            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
-        }
-        if net.form == Form::Train && self.config.dropout > 0.0 {
-            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
-        }
-        let mut x = self.stem().apply(net, features)?;
-        for index in 0..self.config.blocks {
-            let [first, second] = self.block(index);
-            let mut y = first.apply(net, x)?;
-            y = net.dropout(y, self.config.dropout)?;
-            y = second.apply(net, y)?;
-            let sum = net.graph.add(x, y)?;
-            x = net.graph.relu(sum)?;
-            net.keep(x);
-        }
+    fn build(&self, net: &mut Net, frames: usize) -> Result<Built> {
+        let (features, hidden) = self.encode(net, frames)?;
+        let mut x = hidden.last().copied().unwrap_or(features);
         x = self.widen().apply(net, x)?;
         x = net.dropout(x, self.config.dropout)?;
         let width = 2 * self.config.channels;
@@ -134,28 +192,16 @@ impl SpeechStudent {
         let logits = net
             .graph
             .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built { features, logits })
+        Ok(Built {
+            features,
+            logits,
+            hidden,
+            attention: None,
+        })
     }
 
-    /// The parameters of the folded forms: names and shapes.
-    pub fn folded_parameters(&self) -> Result<Vec<ParameterSpec>> {
-        let mut net = Net::new("folded", Form::Evaluate);
-        self.build(&mut net, self.config.stride)?;
-        Ok(net.parameters().to_vec())
-    }
-
-    /// The parameters of the folded forms from those of the training form, by name.
-    pub fn fold<'a>(
-        &self,
-        get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
-    ) -> Result<HashMap<String, Vec<f32>>> {
-        let mut folded = HashMap::new();
-        for layer in self.layers() {
-            let (weight, bias) = layer.fold(get)?;
-            let (weight_name, bias_name) = folded_names(&layer.name);
-            folded.insert(weight_name, weight);
-            folded.insert(bias_name, bias);
-        }
+    fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
+        let mut folded = fold_layers(&self.layers(), get)?;
         for name in ["head.weight", "head.bias"] {
             folded.insert(name.to_owned(), get(name)?.to_vec());
         }

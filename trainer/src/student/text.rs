@@ -16,10 +16,10 @@
 //! is, so every provider takes the graph, at any width and batch size. There is no look-ahead to delay: a line is read
 //! whole.
 
-use super::Built;
-use crate::config::ImageModelConfig;
+use crate::config::{ImageModelConfig, Recipe};
 use crate::graph::{ConvAttributes, DType, Value};
-use crate::nn::{Form, Init, Net, ParameterSpec, PlaneConv, folded_names};
+use crate::network::{Built, Lookup, Network};
+use crate::nn::{Form, Init, Net, PlaneConv, folded_names};
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 
@@ -48,6 +48,17 @@ enum Part {
 }
 
 impl TextStudent {
+    /// The student that a recipe describes over `vocabulary` symbols, blank included.
+    pub fn new(recipe: &Recipe, vocabulary: usize) -> Self {
+        Self {
+            channels: recipe.image.channels.count(),
+            height: recipe.image.height,
+            vocabulary,
+            config: recipe.model.image.clone().unwrap_or_default(),
+            dropout: recipe.model.dropout,
+        }
+    }
+
     fn parts(&self) -> Vec<Part> {
         let [stem, early, quarter, eighth, line] = self.config.widths;
         let dense = |name: &str, inputs, outputs, strides| {
@@ -97,9 +108,45 @@ impl TextStudent {
             })
             .collect()
     }
+}
 
-    /// Zero columns that must stand between lines in a row so that no layer of one sees another.
-    pub fn gap(&self) -> usize {
+impl Network for TextStudent {
+    fn features(&self) -> usize {
+        self.channels * self.height
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    fn stride(&self) -> usize {
+        STRIDE
+    }
+
+    fn delay(&self) -> usize {
+        0
+    }
+
+    fn hidden_channels(&self) -> usize {
+        self.config.widths[4]
+    }
+
+    fn kept(&self) -> f64 {
+        let (mut rows, mut columns) = (self.height as f64, 1.0);
+        let mut values = 0.0;
+        for layer in self.layers() {
+            let [down, across] = layer.attributes.strides;
+            rows /= down as f64;
+            columns /= across as f64;
+            if layer.kernel[1] == 1 && layer.kernel[0] > 1 {
+                rows = 1.0;
+            }
+            values += 4.0 * layer.outputs as f64 * rows * columns;
+        }
+        values
+    }
+
+    fn gap(&self) -> usize {
         let mut scale = 1;
         let mut gap = 0;
         for layer in self.layers() {
@@ -109,8 +156,7 @@ impl TextStudent {
         gap.next_multiple_of(STRIDE)
     }
 
-    /// Output frames that one output sees.
-    pub fn receptive_field(&self) -> usize {
+    fn receptive_field(&self) -> usize {
         let mut scale = 1;
         let mut columns = 1;
         for layer in self.layers() {
@@ -120,8 +166,7 @@ impl TextStudent {
         columns.div_ceil(STRIDE)
     }
 
-    /// Builds the student over `columns` columns, a multiple of the stride.
-    pub fn build(&self, net: &mut Net, columns: usize) -> Result<Built> {
+    fn build(&self, net: &mut Net, columns: usize) -> Result<Built> {
         if !self.height.is_multiple_of(8) || !columns.is_multiple_of(STRIDE) {
             return Err(Error::new(
                 ErrorKind::Recipe,
@@ -134,7 +179,7 @@ impl TextStudent {
         let shape = [1, self.channels, self.height, columns];
         let features = net.graph.input("features", DType::F32, &shape)?;
         let steps = columns / STRIDE;
-        if net.form != Form::Stream {
+        if matches!(net.form, Form::Train | Form::Evaluate) {
             net.mask = Some(net.graph.input("mask", DType::F32, &[1, 1, 1, steps])?);
         }
         if net.form == Form::Train && self.dropout > 0.0 {
@@ -155,6 +200,7 @@ impl TextStudent {
             layer.apply(net, x, mask)
         };
         let mut x = features;
+        let mut hidden = Vec::new();
         for part in self.parts() {
             match part {
                 Part::Plain(layer) => x = apply(net, &layer, x)?,
@@ -164,6 +210,10 @@ impl TextStudent {
                     y = apply(net, &project, y)?;
                     x = net.graph.add(x, y)?;
                 }
+            }
+            // What stands along the line, where the height is gone.
+            if net.graph.shape(x).get(2) == Some(&1) {
+                hidden.push(x);
             }
         }
         x = net.dropout(x, self.dropout)?;
@@ -178,21 +228,15 @@ impl TextStudent {
         let logits = net
             .graph
             .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built { features, logits })
+        Ok(Built {
+            features,
+            logits,
+            hidden,
+            attention: None,
+        })
     }
 
-    /// The parameters of the folded forms: names and shapes.
-    pub fn folded_parameters(&self) -> Result<Vec<ParameterSpec>> {
-        let mut net = Net::new("folded", Form::Evaluate);
-        self.build(&mut net, 4 * STRIDE)?;
-        Ok(net.parameters().to_vec())
-    }
-
-    /// The parameters of the folded forms from those of the training form, by name.
-    pub fn fold<'a>(
-        &self,
-        get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
-    ) -> Result<HashMap<String, Vec<f32>>> {
+    fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
         let mut folded = HashMap::new();
         for layer in self.layers() {
             let (weight, bias) = layer.fold(get)?;
@@ -324,7 +368,7 @@ mod tests {
         row.run().unwrap();
         let packed = row.f32("logits").unwrap().to_vec();
         for (line, width) in widths.into_iter().enumerate() {
-            let mut net = Net::new("alone", Form::Stream);
+            let mut net = Net::new("alone", Form::Whole);
             let built = student.build(&mut net, width).unwrap();
             net.graph.output("logits", built.logits).unwrap();
             let mut alone = Executable::new(&engine, &net.graph, &store).unwrap();

@@ -2,12 +2,13 @@
 
 use super::learner::Learner;
 use super::pack::{Packer, Row, Utterance};
-use super::run::{fold, packer};
-use super::step::EvaluationStep;
+use super::run::packer;
+use super::step::{EvaluationStep, Extras};
 use crate::check::StepCost;
 use crate::config::Recipe;
 use crate::graph::exec::Engine;
-use crate::student::Student;
+use crate::network::fold;
+use crate::student::student;
 use crate::{Error, ErrorKind, Result};
 use ndarray::Array2;
 use std::time::Instant;
@@ -23,20 +24,20 @@ const FRAMES: usize = 400;
 /// # Errors
 /// What compiling and running report.
 pub fn measure(engine: &Engine, recipe: &Recipe, vocabulary: usize) -> Result<StepCost> {
-    let student = Student::new(recipe, vocabulary);
-    let packer = packer(recipe, &student);
+    let student = student(recipe, vocabulary);
+    let packer = packer(recipe, &*student);
     let row = full_row(&packer, student.stride())?;
     let longest = FRAMES / student.stride() / 4;
     let before = resident_bytes();
-    let mut learner = Learner::new(engine, recipe, &student, &packer, longest, |_| Ok(()))?;
+    let mut learner = Learner::new(engine, recipe, &student, None, &packer, longest, |_| Ok(()))?;
     let mut seed = 0;
     let seconds = time(|| {
         seed += 1;
-        learner.learn(&row, seed, Some(1e-4)).map(|_| ())
+        learner.learn(&row, seed, 0.0, Some(1e-4)).map(|_| ())
     })?;
     let grown = before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));
-    let folded = fold(engine, &student, |name| learner.averaged(name))?;
-    let mut step = EvaluationStep::new(engine, &student, &packer, &folded)?;
+    let folded = fold(engine, &*student, &|name| learner.averaged(name))?;
+    let mut step = EvaluationStep::new(engine, &student, &packer, &folded, Extras::default())?;
     let judging_seconds = time(|| step.run(&row).map(|_| ()))?;
     Ok(StepCost {
         parameters: learner.parameters(),

@@ -8,7 +8,7 @@
 
 use super::learner::{Learned, State};
 use super::pack::Row;
-use super::step::{TrainGraph, Trained, fill, finite_statistics, follow, outcome};
+use super::step::{Feeds, TrainGraph, Trained, finite_statistics, follow};
 use crate::Result;
 use crate::graph::exec::{Engine, ParameterStore, Resident};
 use crate::graph::{DType, Graph, Unary, Value};
@@ -25,8 +25,7 @@ pub(super) struct DeviceStep {
     resident: Resident,
     trained: Vec<String>,
     statistics: Vec<Statistic>,
-    longest: usize,
-    seeded: bool,
+    feeds: Feeds,
     accumulates: bool,
 }
 
@@ -53,14 +52,15 @@ impl DeviceStep {
             mut net,
             loss,
             losses,
+            measured,
             trained,
-            longest,
+            feeds,
         } = graph;
         let g = &mut net.graph;
         let mut carried = Vec::new();
         let adamw = AdamWGraph::new(g, settings)?;
         let limit = g.input("limit", DType::F32, &[1])?;
-        let size = size(g, loss)?;
+        let size = size(g, loss, &measured)?;
         let gathered = if accumulate > 1 {
             accumulated(g, &trained, size, accumulate, &mut carried)?
         } else {
@@ -96,8 +96,7 @@ impl DeviceStep {
             resident: Resident::new(engine, &net.graph, &carried)?,
             trained: trained.into_iter().map(|t| t.spec.name).collect(),
             statistics: net.statistics().to_vec(),
-            longest,
-            seeded: net.seed.is_some(),
+            feeds,
             accumulates: accumulate > 1,
         })
     }
@@ -108,6 +107,7 @@ impl DeviceStep {
         state: &mut State,
         row: &Row,
         seed: u64,
+        progress: f64,
         rate: Option<f32>,
     ) -> Result<Learned> {
         let mut next = state.rule.clone();
@@ -117,7 +117,7 @@ impl DeviceStep {
             _ => None,
         };
         let inputs = &mut self.resident;
-        fill(inputs, row, self.longest, self.seeded.then_some(seed))?;
+        self.feeds.fill(inputs, row, seed, progress)?;
         inputs.f32_mut("limit")?[0] = if scalars.is_some() { f32::MAX } else { -1.0 };
         if let Some(scalars) = scalars {
             for (name, value) in AdamWGraph::values(scalars) {
@@ -128,10 +128,10 @@ impl DeviceStep {
             inputs.f32_mut("fresh")?[0] = if state.batches == 0 { 0.0 } else { 1.0 };
         }
         self.resident.run()?;
-        let loss = self.resident.f32("loss")?[0];
-        let found = outcome(row, loss, self.resident.f32("losses")?);
+        let found = self.feeds.outcome(row, |name| self.resident.f32(name))?;
         let mut learned = Learned {
-            loss,
+            loss: found.loss,
+            parts: found.parts,
             batch_norm: self.resident.f32("batch_norm")?[0],
             finite_statistics: self.has_finite_statistics()?,
             infeasible: found.infeasible,
@@ -246,11 +246,10 @@ fn clipping(g: &mut Graph, norm: Value, clip: f32) -> Result<Value> {
     g.select(above, ratio, one)
 }
 
-/// `|loss| + |sums of batch statistics|`, `[]`: finite where all of them are. The statistics are the outputs that the
-/// graph has so far.
-fn size(g: &mut Graph, loss: Value) -> Result<Value> {
+/// `|loss| + |sums of batch statistics|`, `[]`: finite where all of them are.
+fn size(g: &mut Graph, loss: Value, statistics: &[Value]) -> Result<Value> {
     let mut total = g.unary(Unary::Abs, loss)?;
-    for statistic in g.outputs().to_vec() {
+    for &statistic in statistics {
         let sum = g.sum_all(statistic)?;
         let sum = g.unary(Unary::Abs, sum)?;
         total = g.add(total, sum)?;

@@ -29,14 +29,37 @@ pub fn plan(
         .par_iter()
         .map(|&pick| (pick, examples.frames(pick, epoch)))
         .collect();
-    packer.plan(&items)
+    packer.view().plan(&items)
 }
+
+/// Copies of an utterance within an epoch are numbered from 0; its second view is that much further.
+const NEXT_VIEW: usize = 1 << 20;
 
 /// Loads one planned row.
 ///
 /// # Errors
 /// What loading reports, and [`ErrorKind::Data`] where the examples are not as long as planned.
 pub fn load(examples: &dyn Examples, packer: &Packer, picks: &[Pick], epoch: u64) -> Result<Row> {
+    let view = packer.view();
+    if packer.views < 2 {
+        return load_view(examples, &view, picks, epoch);
+    }
+    let parts = (0..packer.views)
+        .map(|index| {
+            let shifted: Vec<Pick> = picks
+                .iter()
+                .map(|pick| Pick {
+                    copy: pick.copy + index * NEXT_VIEW,
+                    ..*pick
+                })
+                .collect();
+            load_view(examples, &view, &shifted, epoch)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    packer.join(&parts)
+}
+
+fn load_view(examples: &dyn Examples, packer: &Packer, picks: &[Pick], epoch: u64) -> Result<Row> {
     let loaded: Vec<_> = picks
         .par_iter()
         .map(|&pick| examples.load(pick, epoch))
@@ -130,6 +153,7 @@ mod tests {
         gap: 2,
         delay: 1,
         most: 8,
+        views: 1,
     };
 
     fn picks() -> Vec<Pick> {

@@ -29,16 +29,18 @@ impl HostStep {
         state: &mut State,
         row: &Row,
         seed: u64,
+        progress: f64,
         rate: Option<f32>,
     ) -> Result<Learned> {
         let Self { step, sums } = self;
-        let found = step.run(row, seed)?;
+        let found = step.run(row, seed, progress)?;
         let mut gradients = Vec::with_capacity(state.trained.len());
         for spec in &state.trained {
             gradients.push(step.gradient(&spec.name)?);
         }
         let mut learned = Learned {
             loss: found.loss,
+            parts: found.parts,
             batch_norm: global_norm(gradients.iter().copied()),
             finite_statistics: step.has_finite_statistics()?,
             infeasible: found.infeasible,

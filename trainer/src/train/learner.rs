@@ -8,22 +8,26 @@ use super::device::DeviceStep;
 use super::host::HostStep;
 use super::pack::{Packer, Row};
 use super::step::TrainGraph;
+use super::supervise::Supervision;
 use crate::config::Recipe;
 use crate::graph::exec::{Engine, ParameterStore};
+use crate::network::Network;
 use crate::nn::{ParameterSpec, Statistic};
 use crate::optim::{Moments, UpdateRule, average_into};
-use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Tensors by name: shape and elements.
 pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// What a batch found, and the update it closed.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     /// Loss in nats per output frame.
     pub loss: f32,
+    /// Its parts by name, before their weights, where there is more than the CTC loss.
+    pub parts: BTreeMap<String, f32>,
     /// Gradient norm of the batch alone.
     pub batch_norm: f32,
     /// Whether the batch norms' statistics are numbers.
@@ -84,13 +88,15 @@ impl Learner {
     pub fn new(
         engine: &Engine,
         recipe: &Recipe,
-        student: &Student,
+        network: &Arc<dyn Network>,
+        supervision: Option<Arc<dyn Supervision>>,
         packer: &Packer,
         longest: usize,
         prepare: impl FnOnce(&mut ParameterStore) -> Result<()>,
     ) -> Result<Self> {
         let config = &recipe.train;
-        let graph = TrainGraph::new(student, packer, longest, recipe.start_from.as_ref())?;
+        let start = recipe.start_from.as_ref();
+        let graph = TrainGraph::new(network, supervision, packer, longest, start)?;
         let mut store = ParameterStore::new(engine);
         graph.declare(&mut store, recipe.seed)?;
         prepare(&mut store)?;
@@ -169,14 +175,21 @@ impl Learner {
         self.state.rule.updates()
     }
 
-    /// Forward and backward over a batch; with a `rate` the batch is the last of its group and the update is made.
+    /// Forward and backward over a batch, when `progress` of the run, in [0, 1], is over; with a `rate` the batch is the
+    /// last of its group and the update is made.
     ///
     /// # Errors
     /// What running reports.
-    pub fn learn(&mut self, row: &Row, seed: u64, rate: Option<f32>) -> Result<Learned> {
+    pub fn learn(
+        &mut self,
+        row: &Row,
+        seed: u64,
+        progress: f64,
+        rate: Option<f32>,
+    ) -> Result<Learned> {
         let learned = match &mut self.seat {
-            Seat::Host(step) => step.learn(&mut self.state, row, seed, rate)?,
-            Seat::Device(step) => step.learn(&mut self.state, row, seed, rate)?,
+            Seat::Host(step) => step.learn(&mut self.state, row, seed, progress, rate)?,
+            Seat::Device(step) => step.learn(&mut self.state, row, seed, progress, rate)?,
         };
         let state = &mut self.state;
         state.batches += 1;
@@ -295,8 +308,8 @@ mod tests {
         Recipe::parse(text, overrides).unwrap()
     }
 
-    fn student(recipe: &Recipe) -> Student {
-        Student::Speech(SpeechStudent {
+    fn student(recipe: &Recipe) -> Arc<dyn Network> {
+        Arc::new(SpeechStudent {
             features: 5,
             vocabulary: 4,
             config: recipe.model.clone(),
@@ -323,8 +336,8 @@ mod tests {
 
     fn learner(recipe: &Recipe) -> (Learner, Packer) {
         let student = student(recipe);
-        let packer = packer(recipe, &student);
-        let learner = Learner::new(&engine(), recipe, &student, &packer, 3, |_| Ok(()));
+        let packer = packer(recipe, &*student);
+        let learner = Learner::new(&engine(), recipe, &student, None, &packer, 3, |_| Ok(()));
         (learner.unwrap(), packer)
     }
 
@@ -334,8 +347,14 @@ mod tests {
         let UpdateRule::AdamW(adamw) = &learner.state.rule else {
             panic!("only AdamW has a graph");
         };
-        let graph =
-            TrainGraph::new(&student(recipe), &packer, 3, recipe.start_from.as_ref()).unwrap();
+        let graph = TrainGraph::new(
+            &student(recipe),
+            None,
+            &packer,
+            3,
+            recipe.start_from.as_ref(),
+        )
+        .unwrap();
         let device = DeviceStep::new(
             &engine(),
             graph,
@@ -361,8 +380,8 @@ mod tests {
                 // A group's last batch, one in its middle, and a whole group of one are poisoned in turn.
                 let row = row(&packer, index, index == 3 || index == 5);
                 let rate = (index % accumulate == accumulate - 1).then_some(0.01);
-                let a = host.learn(&row, index as u64, rate).unwrap();
-                let b = device.learn(&row, index as u64, rate).unwrap();
+                let a = host.learn(&row, index as u64, 0.0, rate).unwrap();
+                let b = device.learn(&row, index as u64, 0.0, rate).unwrap();
                 assert_eq!(a.is_finite(), b.is_finite(), "batch {index}");
                 assert_eq!(a.is_finite(), index != 3 && index != 5);
                 assert_eq!(a.updated.is_some(), b.updated.is_some(), "batch {index}");
@@ -394,7 +413,7 @@ mod tests {
                 .unwrap();
             let row = row(&packer, 20, false);
             for learner in [&mut again, &mut device] {
-                learner.learn(&row, 5, Some(0.01)).unwrap();
+                learner.learn(&row, 5, 0.0, Some(0.01)).unwrap();
                 learner.fetch().unwrap();
             }
             assert_eq!(again.tensors().unwrap(), device.tensors().unwrap());
@@ -409,12 +428,12 @@ mod tests {
         let (mut four, _) = learner(&grouped);
         for index in 0..3 {
             let row = row(&packer, index, false);
-            one.learn(&row, 0, Some(0.01)).unwrap();
+            one.learn(&row, 0, 0.0, Some(0.01)).unwrap();
             // The last group is cut short, as at the end of an epoch.
             let batches = if index == 2 { 3 } else { 4 };
             for batch in 0..batches {
                 let rate = (batch + 1 == batches).then_some(0.01);
-                four.learn(&row, 0, rate).unwrap();
+                four.learn(&row, 0, 0.0, rate).unwrap();
             }
         }
         let (a, b) = (one.tensors().unwrap(), four.tensors().unwrap());
@@ -438,9 +457,9 @@ mod tests {
                 "start_from={{ model = \"x\", freeze = {freeze} }}"
             )]);
             let student = student(&recipe);
-            let packer = packer(&recipe, &student);
-            let error =
-                Learner::new(&engine(), &recipe, &student, &packer, 3, |_| Ok(())).unwrap_err();
+            let packer = packer(&recipe, &*student);
+            let error = Learner::new(&engine(), &recipe, &student, None, &packer, 3, |_| Ok(()))
+                .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Recipe);
             assert!(error.to_string().contains(message), "{error}");
         }

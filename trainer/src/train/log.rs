@@ -77,6 +77,11 @@ impl RunLog {
             ("train/gradient_norm", f64::from(record.gradient_norm)),
             ("train/learning_rate", f64::from(record.learning_rate)),
         ];
+        let parts = record.parts.iter();
+        let parts: Vec<(String, f64)> = parts
+            .map(|(name, &value)| (format!("train/{name}"), f64::from(value)))
+            .collect();
+        scalars.extend(parts.iter().map(|(tag, value)| (tag.as_str(), *value)));
         if let Some(last) = &self.last {
             let elapsed = record.seconds - last.seconds;
             if elapsed > 0.0 {
@@ -157,6 +162,7 @@ mod tests {
 
     fn step(step: u64) -> StepRecord {
         StepRecord {
+            parts: Default::default(),
             step,
             epoch: 0,
             progress: 0.0,

@@ -15,3 +15,4 @@ pub mod records;
 pub mod run;
 pub mod start;
 pub mod step;
+pub mod supervise;

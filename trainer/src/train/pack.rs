@@ -24,6 +24,9 @@ pub struct Packer {
     pub delay: usize,
     /// Most utterances in a row.
     pub most: usize,
+    /// Views of each utterance: with 2 a row's halves hold the same utterances at the same places, each with an
+    /// augmentation of its own, and an utterance counts twice.
+    pub views: usize,
 }
 
 /// What a row keeps of an utterance besides its features.
@@ -71,6 +74,61 @@ impl Packer {
     /// Feature frames that an utterance of `frames` takes, gap included.
     pub fn span(&self, frames: usize) -> usize {
         (frames.div_ceil(self.stride) + self.delay) * self.stride + self.gap
+    }
+
+    /// The packer of one view's part of a row.
+    pub fn view(&self) -> Self {
+        let views = self.views.max(1);
+        // The last utterance of a part keeps its gap, since another part follows it.
+        let gap = if views > 1 { self.gap } else { 0 };
+        Self {
+            width: (self.width / views).saturating_sub(gap),
+            most: (self.most / views).max(1),
+            views: 1,
+            ..*self
+        }
+    }
+
+    /// The parts, one a view, side by side; all hold the same utterances, in the same places.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] where they do not.
+    pub fn join(&self, parts: &[Row]) -> Result<Row> {
+        let view = self.view();
+        let places = |row: &Row| -> Vec<_> {
+            let places = row.segments.iter();
+            places
+                .map(|s| (s.start, s.frames, s.utterance.index))
+                .collect()
+        };
+        let mut whole = self.row();
+        for (index, part) in parts.iter().enumerate() {
+            if places(part) != places(&parts[0]) || index >= self.views.max(1) {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    "the views of a row hold other utterances or other frames; an augmentation that moves frames \
+                     (speed, shift) does not go with objectives that compare views",
+                ));
+            }
+            let from = index * (self.width / self.views.max(1));
+            for (line, own) in whole
+                .features
+                .chunks_exact_mut(self.width)
+                .zip(part.features.chunks_exact(view.width))
+            {
+                line[from..][..view.width].copy_from_slice(own);
+            }
+            let first = from / self.stride;
+            whole.mask[first..][..part.mask.len()].copy_from_slice(&part.mask);
+            whole
+                .segments
+                .extend(part.segments.iter().map(|segment| Segment {
+                    start: segment.start + first,
+                    ..segment.clone()
+                }));
+        }
+        whole.used = self.width;
+        Ok(whole)
     }
 
     /// An empty row.
@@ -193,6 +251,7 @@ mod tests {
         gap: 4,
         delay: 2,
         most: 5,
+        views: 1,
     };
 
     proptest! {

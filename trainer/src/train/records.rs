@@ -2,6 +2,7 @@
 
 use super::evaluate::Score;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What the loop tells whoever watches it.
 pub trait Observer {
@@ -22,8 +23,11 @@ pub struct StepRecord {
     pub epoch: u64,
     /// Part of the run that is over, in [0, 1].
     pub progress: f64,
-    /// CTC loss in nats per output frame, the mean over the update's batches.
+    /// Loss in nats per output frame, the mean over the update's batches: CTC, and what distillation adds.
     pub loss: f32,
+    /// Its parts by name, before their weights, where there is more than CTC.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f32>,
     /// Global gradient norm before clipping; not finite where no update was made.
     pub gradient_norm: f32,
     /// Learning rate of the update.

@@ -14,15 +14,17 @@ use super::log::{RunLog, last_epoch, scores};
 use super::pack::{Packer, Row};
 pub use super::records::{AverageRecord, EpochRecord, Observer, StartRecord, StepRecord};
 use super::start::Start;
-use super::step::EvaluationStep;
+use super::step::{EvaluationStep, Extras};
+use super::supervise::Supervision;
 use crate::config::{JudgeBy, Recipe};
 use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::graph::exec::{Engine, ParameterStore};
+use crate::network::{Lookup, Network, fold};
 use crate::optim::learning_rate;
-use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,8 +36,10 @@ pub struct Setup<'a> {
     pub recipe: &'a Recipe,
     /// Where the run lives.
     pub folder: &'a Path,
-    /// The student.
-    pub student: Student,
+    /// What is trained.
+    pub network: Arc<dyn Network>,
+    /// What it learns from beside the transcripts.
+    pub supervision: Option<Arc<dyn Supervision>>,
     /// The vocabulary.
     pub tokens: Arc<Tokens>,
     /// Longest target in the training data.
@@ -48,6 +52,16 @@ pub struct Setup<'a> {
     pub resume: bool,
     /// Stop after this many updates in this sitting: for tests and trials.
     pub stop_after: Option<u64>,
+}
+
+impl Setup<'_> {
+    /// The geometry of training rows, which hold as many views of an utterance as the supervision compares.
+    fn rows(&self) -> Packer {
+        Packer {
+            views: self.supervision.as_ref().map_or(1, |s| s.views()),
+            ..packer(self.recipe, &*self.network)
+        }
+    }
 }
 
 /// The training data: examples, and which of them an epoch sees in which order.
@@ -79,22 +93,24 @@ struct Run<'a> {
 #[derive(Debug, Default)]
 struct Group {
     loss: f64,
+    parts: BTreeMap<String, f64>,
     good: usize,
     utterances: usize,
     infeasible: usize,
     frames: usize,
 }
 
-/// The geometry of a student's rows under a recipe.
-pub fn packer(recipe: &Recipe, student: &Student) -> Packer {
-    let stride = student.stride();
+/// The geometry of a network's rows under a recipe.
+pub fn packer(recipe: &Recipe, network: &dyn Network) -> Packer {
+    let stride = network.stride();
     Packer {
-        width: recipe.train.batch_frames.next_multiple_of(stride),
-        features: student.features(),
+        width: recipe.train.batch_frames.next_multiple_of(2 * stride),
+        features: network.features(),
         stride,
-        gap: student.gap(),
-        delay: student.delay(),
+        gap: network.gap(),
+        delay: network.delay(),
         most: recipe.train.max_batch,
+        views: 1,
     }
 }
 
@@ -125,7 +141,7 @@ pub fn train(
     if run.position.finished {
         return last_epoch(setup.folder);
     }
-    let packer = packer(setup.recipe, &setup.student);
+    let packer = setup.rows();
     let mut last = None;
     let mut over = run.has_waited_enough(observer);
     let mut updates = 0;
@@ -167,6 +183,17 @@ pub fn train(
     Ok(last)
 }
 
+impl Group {
+    /// Mean parts of the loss over its good batches.
+    fn parts(&self) -> BTreeMap<String, f32> {
+        let mean = |sum: f64| (sum / self.good as f64) as f32;
+        let parts = self.parts.iter();
+        parts
+            .map(|(name, &sum)| (name.clone(), mean(sum)))
+            .collect()
+    }
+}
+
 impl<'a> Run<'a> {
     fn begin(engine: &Engine, setup: &'a Setup<'a>, observer: &mut dyn Observer) -> Result<Self> {
         let recipe = setup.recipe;
@@ -181,7 +208,6 @@ impl<'a> Run<'a> {
             end: recipe.end(),
             ..Position::default()
         };
-        let packer = packer(recipe, &setup.student);
         let mut started = None;
         let prepare = |store: &mut ParameterStore| {
             if let (Some(start), None) = (&setup.start, &checkpoint) {
@@ -192,8 +218,9 @@ impl<'a> Run<'a> {
         let mut learner = Learner::new(
             engine,
             recipe,
-            &setup.student,
-            &packer,
+            &setup.network,
+            setup.supervision.clone(),
+            &setup.rows(),
             setup.longest,
             prepare,
         )?;
@@ -263,7 +290,8 @@ impl<'a> Run<'a> {
         let progress = self.progress(rows);
         let rate = learning_rate(&recipe.train, self.position.updates, progress);
         let seed = recipe.seed ^ self.position.step.wrapping_mul(0x9e37_79b9);
-        let learned = self.learner.learn(row, seed, closes.then_some(rate))?;
+        let rate_of_group = closes.then_some(rate);
+        let learned = self.learner.learn(row, seed, progress, rate_of_group)?;
         self.position.step += 1;
         self.position.updates = self.learner.updates();
         self.account(row, &learned, observer)?;
@@ -278,11 +306,12 @@ impl<'a> Run<'a> {
             epoch: self.position.epoch,
             progress,
             loss: (group.loss / group.good as f64) as f32,
+            parts: group.parts(),
             gradient_norm: learned.updated.unwrap_or(f32::NAN),
             learning_rate: rate,
             utterances: group.utterances,
             infeasible: group.infeasible,
-            audio_seconds: (group.frames * recipe.model.stride) as f64 * hop,
+            audio_seconds: (group.frames * self.setup.network.stride()) as f64 * hop,
             seconds: self.position.seconds,
         };
         self.log.step(&record)?;
@@ -298,6 +327,9 @@ impl<'a> Run<'a> {
         sums.infeasible += learned.infeasible;
         if learned.is_finite() {
             group.loss += f64::from(learned.loss);
+            for (name, &part) in &learned.parts {
+                *group.parts.entry(name.clone()).or_default() += f64::from(part);
+            }
             group.good += 1;
             sums.loss += f64::from(learned.loss);
             sums.good += 1;
@@ -363,7 +395,7 @@ impl<'a> Run<'a> {
             ));
         }
         self.learner.fetch()?;
-        let development = judge(engine, setup, |name| self.learner.averaged(name))?;
+        let development = judge(engine, setup, &|name| self.learner.averaged(name))?;
         let figure = figure(&development, setup.recipe.train.judge_by);
         if development.is_empty() || self.position.best.is_none_or(|best| figure < best) {
             self.position.best = Some(figure);
@@ -432,7 +464,7 @@ impl<'a> Run<'a> {
                     .map(|(_, data)| data.as_slice())
                     .ok_or_else(|| Error::new(ErrorKind::Checkpoint, format!("{name} is missing")))
             };
-            let errors = judge(engine, setup, get)?;
+            let errors = judge(engine, setup, &get)?;
             let figure = figure(&errors, setup.recipe.train.judge_by);
             let better = self.position.best.is_none_or(|best| figure < best);
             observer.note(&format!(
@@ -475,14 +507,11 @@ impl<'a> Run<'a> {
 }
 
 /// Errors of weights on all development sets.
-fn judge<'a>(
-    engine: &Engine,
-    setup: &Setup<'_>,
-    get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
-) -> Result<Vec<Score>> {
-    let folded = fold(engine, &setup.student, get)?;
-    let packer = packer(setup.recipe, &setup.student);
-    let mut step = EvaluationStep::new(engine, &setup.student, &packer, &folded)?;
+fn judge(engine: &Engine, setup: &Setup<'_>, get: Lookup<'_, '_>) -> Result<Vec<Score>> {
+    let network = &setup.network;
+    let folded = fold(engine, &**network, get)?;
+    let packer = packer(setup.recipe, &**network);
+    let mut step = EvaluationStep::new(engine, network, &packer, &folded, Extras::default())?;
     setup
         .development
         .iter()
@@ -497,24 +526,4 @@ fn figure(development: &[Score], by: JudgeBy) -> f64 {
         JudgeBy::Mean => development,
     };
     sets.iter().map(|score| score.wer).sum::<f64>() / sets.len().max(1) as f64
-}
-
-/// A store of a student's folded parameters.
-pub fn fold<'a>(
-    engine: &Engine,
-    student: &Student,
-    get: impl Fn(&str) -> Result<&'a [f32]> + Copy,
-) -> Result<ParameterStore> {
-    let mut store = ParameterStore::new(engine);
-    let folded = student.fold(get)?;
-    for spec in student.folded_parameters()? {
-        let values = folded.get(&spec.name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Graph,
-                format!("{} is not among the folded parameters", spec.name),
-            )
-        })?;
-        store.insert(&spec.name, &spec.shape, values)?;
-    }
-    Ok(store)
 }

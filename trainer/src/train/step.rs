@@ -1,40 +1,125 @@
 //! One training step as one graph: forward, CTC, backward; and the buffers around it.
 //!
-//! Inputs `features [1, F, 1, N]` (`[1, C, H, N]` for images), `mask [1, 1, 1, N / stride]`, `segments`, `targets`, `weights` (see
-//! [`crate::graph::custom`]), `seed`; outputs `loss`, `losses`, `grad.NAME` for every parameter and the batch
-//! statistics. The update is [`crate::optim`]'s, in place on the same buffers.
+//! Inputs `features [1, F, 1, N]` (`[1, C, H, N]` for images), `mask [1, 1, 1, N / stride]`, `segments`, `targets`,
+//! `weights` (see [`crate::graph::custom`]), `seed`; outputs `loss`, `losses`, `grad.NAME` for every parameter and the
+//! batch statistics. Distillation adds inputs and losses of its own ([`super::supervise`]). The update is
+//! [`crate::optim`]'s, in place on the same buffers.
 
 use super::pack::{Packer, Row};
+use super::supervise::{StepGraph, Supervision};
 use crate::config::{StartConfig, begins};
-use crate::graph::exec::{Engine, Executable, ParameterStore, Resident};
+use crate::graph::exec::{Engine, Executable, Inputs, ParameterStore};
 use crate::graph::{DType, Value, gradients};
+use crate::network::Network;
 use crate::nn::{Form, Net, ParameterSpec, Statistic, initialize};
-use crate::student::Student;
 use crate::{Error, ErrorKind, Result};
+use ndarray::Array2;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Momentum of running statistics: they average over the last hundred steps or so.
 const STATISTICS_MOMENTUM: f32 = 0.99;
 
 /// What a step found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepOutcome {
     /// Loss in nats per output frame.
     pub loss: f32,
+    /// Its parts by name, before their weights, where there is more than the CTC loss.
+    pub parts: BTreeMap<String, f32>,
     /// Utterances whose target does not fit their frames: left out of loss and gradient.
     pub infeasible: usize,
 }
 
-/// A student's training graph before its outputs are named.
+/// A network's training graph before its outputs are named.
 pub(super) struct TrainGraph {
     pub net: Net,
     /// Loss of the row, `[]`.
     pub loss: Value,
-    /// Losses of the utterances, `[most]`.
+    /// CTC losses of the utterances, `[most]`.
     pub losses: Value,
+    /// The batch's statistics.
+    pub measured: Vec<Value>,
     /// The parameters that are trained.
     pub trained: Vec<Trained>,
+    /// What its inputs are fed.
+    pub feeds: Feeds,
+}
+
+/// Who fills the inputs of a training graph and names what it reports.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    network: Arc<dyn Network>,
+    supervision: Option<Arc<dyn Supervision>>,
     /// Most symbols of a target.
-    pub longest: usize,
+    longest: usize,
+    seeded: bool,
+}
+
+impl Feeds {
+    /// Copies a row into the inputs, when `progress` of the run is over; every output frame weighs the same.
+    pub fn fill(&self, inputs: &mut dyn Inputs, row: &Row, seed: u64, progress: f64) -> Result<()> {
+        if self.seeded {
+            inputs.i64_mut("seed")?[0] = seed as i64;
+        }
+        let weights = inputs.f32_mut("weights")?;
+        weights.fill(0.0);
+        weights[..row.segments.len()].fill(1.0 / row.frames().max(1) as f32);
+        inputs.f32_mut("features")?.copy_from_slice(&row.features);
+        inputs.f32_mut("mask")?.copy_from_slice(&row.mask);
+        let segments = inputs.i32_mut("segments")?;
+        segments.fill(0);
+        for (place, segment) in segments
+            .as_chunks_mut::<3>()
+            .0
+            .iter_mut()
+            .zip(&row.segments)
+        {
+            *place = [0, segment.start as i32, segment.frames as i32];
+        }
+        let targets = inputs.i32_mut("targets")?;
+        targets.fill(-1);
+        for (place, segment) in targets.chunks_exact_mut(self.longest).zip(&row.segments) {
+            if segment.utterance.targets.len() > self.longest {
+                return Err(Error::new(
+                    ErrorKind::Data,
+                    format!(
+                        "{}: {} symbols, the step was compiled for {}",
+                        segment.utterance.name,
+                        segment.utterance.targets.len(),
+                        self.longest
+                    ),
+                ));
+            }
+            for (place, &symbol) in place.iter_mut().zip(&segment.utterance.targets) {
+                *place = symbol as i32;
+            }
+        }
+        self.network.feed(inputs, row, Some(seed))?;
+        match &self.supervision {
+            Some(supervision) => supervision.feed(inputs, row, progress),
+            None => Ok(()),
+        }
+    }
+
+    /// What a step over `row` found; `get` gives its outputs.
+    pub fn outcome<'a>(
+        &self,
+        row: &Row,
+        get: impl Fn(&str) -> Result<&'a [f32]>,
+    ) -> Result<StepOutcome> {
+        let names = self.supervision.as_ref().map(|s| s.parts());
+        let parts = names.unwrap_or_default().into_iter().map(|name| {
+            let value = get(&name)?[0];
+            Ok((name, value))
+        });
+        let own = get("losses")?.iter().take(row.segments.len());
+        Ok(StepOutcome {
+            loss: get("loss")?[0],
+            parts: parts.collect::<Result<_>>()?,
+            infeasible: own.filter(|loss| loss.is_infinite()).count(),
+        })
+    }
 }
 
 /// A trained parameter in the graph.
@@ -45,16 +130,18 @@ pub(super) struct Trained {
 }
 
 impl TrainGraph {
-    /// Forward, loss and backward for rows of `packer`; parameters that `start` freezes get no gradient.
+    /// Forward, losses and backward for rows of `packer`; parameters that `start` freezes get no gradient.
     pub fn new(
-        student: &Student,
+        network: &Arc<dyn Network>,
+        supervision: Option<Arc<dyn Supervision>>,
         packer: &Packer,
         longest: usize,
         start: Option<&StartConfig>,
     ) -> Result<Self> {
         let longest = longest.max(1);
         let mut net = Net::new("train_step", Form::Train);
-        let built = student.build(&mut net, packer.width)?;
+        let built = network.build(&mut net, packer.width)?;
+        let measured = net.graph.outputs().to_vec();
         let segments = net.graph.input("segments", DType::I32, &[packer.most, 3])?;
         let targets = net
             .graph
@@ -63,6 +150,19 @@ impl TrainGraph {
         let ctc = net
             .graph
             .ctc_loss(built.logits, segments, targets, weights, 0)?;
+        let total = match &supervision {
+            Some(supervision) => {
+                let step = StepGraph {
+                    built: &built,
+                    segments,
+                    targets,
+                    weights,
+                    ctc: ctc.total,
+                };
+                supervision.attach(&mut net, &step)?
+            }
+            None => ctc.total,
+        };
         let frozen = |name: &str| start.is_some_and(|start| start.freezes(name));
         let wrt: Vec<Value> = net
             .graph
@@ -72,7 +172,7 @@ impl TrainGraph {
             .filter(|&value| !frozen(net.graph.value_name(value)))
             .collect();
         check_freeze(&net, start, wrt.len())?;
-        let found = gradients(&mut net.graph, ctc.total, &wrt)?;
+        let found = gradients(&mut net.graph, total, &wrt)?;
         let trained = wrt
             .into_iter()
             .zip(found)
@@ -86,12 +186,19 @@ impl TrainGraph {
                 })
             })
             .collect();
+        let feeds = Feeds {
+            network: network.clone(),
+            supervision,
+            longest,
+            seeded: net.seed.is_some(),
+        };
         Ok(Self {
             net,
-            loss: ctc.total,
+            loss: total,
             losses: ctc.losses,
+            measured,
             trained,
-            longest,
+            feeds,
         })
     }
 
@@ -141,28 +248,28 @@ fn check_freeze(net: &Net, start: Option<&StartConfig>, trained: usize) -> Resul
     Ok(())
 }
 
-/// The compiled step of a student.
+/// The compiled step of a network.
 #[derive(Debug)]
 pub struct TrainStep {
     executable: Executable,
     parameters: Vec<ParameterSpec>,
     statistics: Vec<Statistic>,
-    longest: usize,
-    seeded: bool,
+    feeds: Feeds,
 }
 
 impl TrainStep {
-    /// Declares the student's parameters and statistics in `store` (initialized from `seed` where they are not
+    /// Declares the network's parameters and statistics in `store` (initialized from `seed` where they are not
     /// there yet) and compiles its step for rows of `packer`; `longest` is the longest target.
     pub fn new(
         engine: &Engine,
-        student: &Student,
+        network: &Arc<dyn Network>,
         packer: &Packer,
         longest: usize,
         store: &mut ParameterStore,
         seed: u64,
+        supervision: Option<Arc<dyn Supervision>>,
     ) -> Result<Self> {
-        let graph = TrainGraph::new(student, packer, longest, None)?;
+        let graph = TrainGraph::new(network, supervision, packer, longest, None)?;
         graph.declare(store, seed)?;
         Self::compile(engine, graph, store)
     }
@@ -177,8 +284,9 @@ impl TrainStep {
             mut net,
             loss,
             losses,
+            measured: _,
             trained,
-            longest,
+            feeds,
         } = graph;
         for parameter in &trained {
             let name = format!("grad.{}", parameter.spec.name);
@@ -190,8 +298,7 @@ impl TrainStep {
             executable: Executable::new(engine, &net.graph, store)?,
             parameters: trained.into_iter().map(|trained| trained.spec).collect(),
             statistics: net.statistics().to_vec(),
-            longest,
-            seeded: net.seed.is_some(),
+            feeds,
         })
     }
 
@@ -205,16 +312,12 @@ impl TrainStep {
         &self.statistics
     }
 
-    /// Runs forward and backward over a row; gradients are then in [`TrainStep::gradient`].
-    pub fn run(&mut self, row: &Row, seed: u64) -> Result<StepOutcome> {
-        let seed = self.seeded.then_some(seed);
-        fill(&mut self.executable, row, self.longest, seed)?;
+    /// Runs forward and backward over a row, when `progress` of the run is over; gradients are then in
+    /// [`TrainStep::gradient`].
+    pub fn run(&mut self, row: &Row, seed: u64, progress: f64) -> Result<StepOutcome> {
+        self.feeds.fill(&mut self.executable, row, seed, progress)?;
         self.executable.run()?;
-        Ok(outcome(
-            row,
-            self.executable.f32("loss")?[0],
-            self.executable.f32("losses")?,
-        ))
+        self.feeds.outcome(row, |name| self.executable.f32(name))
     }
 
     /// The gradient of a trained parameter after a run.
@@ -260,126 +363,103 @@ pub(super) fn follow(running: &mut [f32], batch: &[f32]) {
     }
 }
 
-/// What a step over `row` found.
-pub(super) fn outcome(row: &Row, loss: f32, losses: &[f32]) -> StepOutcome {
-    let own = losses.iter().take(row.segments.len());
-    StepOutcome {
-        loss,
-        infeasible: own.filter(|loss| loss.is_infinite()).count(),
-    }
-}
-
-/// Inputs that are fed at every run, by name.
-pub(super) trait Inputs {
-    fn f32_mut(&mut self, name: &str) -> Result<&mut [f32]>;
-    fn i32_mut(&mut self, name: &str) -> Result<&mut [i32]>;
-    fn i64_mut(&mut self, name: &str) -> Result<&mut [i64]>;
-}
-
-macro_rules! inputs {
-    ($of:ty) => {
-        impl Inputs for $of {
-            fn f32_mut(&mut self, name: &str) -> Result<&mut [f32]> {
-                <$of>::f32_mut(self, name)
-            }
-            fn i32_mut(&mut self, name: &str) -> Result<&mut [i32]> {
-                <$of>::i32_mut(self, name)
-            }
-            fn i64_mut(&mut self, name: &str) -> Result<&mut [i64]> {
-                <$of>::i64_mut(self, name)
-            }
-        }
-    };
-}
-
-inputs!(Executable);
-inputs!(Resident);
-
-/// Copies a row into the inputs of a training graph; every output frame weighs the same.
-pub(super) fn fill(
-    inputs: &mut impl Inputs,
-    row: &Row,
-    longest: usize,
-    seed: Option<u64>,
-) -> Result<()> {
-    if let Some(seed) = seed {
-        inputs.i64_mut("seed")?[0] = seed as i64;
-    }
-    let weights = inputs.f32_mut("weights")?;
-    weights.fill(0.0);
-    weights[..row.segments.len()].fill(1.0 / row.frames().max(1) as f32);
-    inputs.f32_mut("features")?.copy_from_slice(&row.features);
-    inputs.f32_mut("mask")?.copy_from_slice(&row.mask);
-    let segments = inputs.i32_mut("segments")?;
-    segments.fill(0);
-    for (place, segment) in segments
-        .as_chunks_mut::<3>()
-        .0
-        .iter_mut()
-        .zip(&row.segments)
-    {
-        *place = [0, segment.start as i32, segment.frames as i32];
-    }
-    let targets = inputs.i32_mut("targets")?;
-    targets.fill(-1);
-    for (place, segment) in targets.chunks_exact_mut(longest).zip(&row.segments) {
-        if segment.utterance.targets.len() > longest {
-            return Err(Error::new(
-                ErrorKind::Data,
-                format!(
-                    "{}: {} symbols, the step was compiled for {longest}",
-                    segment.utterance.name,
-                    segment.utterance.targets.len()
-                ),
-            ));
-        }
-        for (place, &symbol) in place.iter_mut().zip(&segment.utterance.targets) {
-            *place = symbol as i32;
-        }
-    }
-    Ok(())
-}
-
-/// A student's evaluation over packed rows, batch norm folded.
+/// A network's evaluation over packed rows, batch norm folded.
 #[derive(Debug)]
 pub struct EvaluationStep {
+    network: Arc<dyn Network>,
     executable: Executable,
-    vocabulary: usize,
-    width: usize,
+    steps: usize,
+}
+
+/// What an evaluation gives beside the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// The last hidden value.
+    pub hidden: bool,
+    /// What each frame attends to, where the network reads its label.
+    pub attention: bool,
 }
 
 impl EvaluationStep {
-    /// Compiles the evaluation form; `folded` must hold its parameters (see [`Student::fold`]).
+    /// Compiles the evaluation form; `folded` must hold its parameters (see [`Network::fold`]).
+    ///
+    /// # Errors
+    /// What building and compiling report.
     pub fn new(
         engine: &Engine,
-        student: &Student,
+        network: &Arc<dyn Network>,
         packer: &Packer,
         folded: &ParameterStore,
+        extras: Extras,
     ) -> Result<Self> {
         let mut net = Net::new("evaluation", Form::Evaluate);
-        let built = student.build(&mut net, packer.width)?;
+        let built = network.build(&mut net, packer.width)?;
         net.graph.output("logits", built.logits)?;
+        if let (true, Some(&hidden)) = (extras.hidden, built.hidden.last()) {
+            net.graph.output("hidden", hidden)?;
+        }
+        if let (true, Some(attention)) = (extras.attention, built.attention) {
+            net.graph.output("attention", attention)?;
+        }
         Ok(Self {
+            network: network.clone(),
             executable: Executable::new(engine, &net.graph, folded)?,
-            vocabulary: student.vocabulary(),
-            width: packer.width / packer.stride,
+            steps: packer.width / packer.stride,
         })
     }
 
     /// Logits of a row: one `[frames, V]` array a segment.
-    pub fn run(&mut self, row: &Row) -> Result<Vec<ndarray::Array2<f32>>> {
+    ///
+    /// # Errors
+    /// What running reports.
+    pub fn run(&mut self, row: &Row) -> Result<Vec<Array2<f32>>> {
         self.executable
             .f32_mut("features")?
             .copy_from_slice(&row.features);
         self.executable.f32_mut("mask")?.copy_from_slice(&row.mask);
+        self.network.feed(&mut self.executable, row, None)?;
         self.executable.run()?;
-        let logits = self.executable.f32("logits")?;
+        self.segments("logits", row, self.network.vocabulary())
+    }
+
+    /// The last hidden value of the row that was run last: one `[frames, C]` array a segment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] where it was not compiled in.
+    pub fn hidden(&self, row: &Row) -> Result<Vec<Array2<f32>>> {
+        self.segments("hidden", row, self.network.hidden_channels())
+    }
+
+    /// What the frames of the row that was run last attend to: one `[frames, symbols]` array a segment.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Graph`] where it was not compiled in.
+    pub fn attention(&self, row: &Row) -> Result<Vec<Array2<f32>>> {
+        let weights = self.executable.f32("attention")?;
+        let room = weights.len() / self.steps.max(1);
+        let mut first = 0;
         Ok(row
             .segments
             .iter()
             .map(|segment| {
-                ndarray::Array2::from_shape_fn((segment.frames, self.vocabulary), |(t, v)| {
-                    logits[v * self.width + segment.start + t]
+                let symbols = segment.utterance.targets.len();
+                let start = first;
+                first += symbols;
+                Array2::from_shape_fn((segment.frames, symbols), |(t, u)| {
+                    weights[(segment.start + t) * room + start + u]
+                })
+            })
+            .collect())
+    }
+
+    fn segments(&self, output: &str, row: &Row, channels: usize) -> Result<Vec<Array2<f32>>> {
+        let values = self.executable.f32(output)?;
+        Ok(row
+            .segments
+            .iter()
+            .map(|segment| {
+                Array2::from_shape_fn((segment.frames, channels), |(t, c)| {
+                    values[c * self.steps + segment.start + t]
                 })
             })
             .collect())

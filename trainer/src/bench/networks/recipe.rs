@@ -6,7 +6,7 @@ use crate::Result;
 use crate::bench::numbers;
 use crate::config::Recipe;
 use crate::nn::Net;
-use crate::student::Student;
+use crate::student::student;
 use crate::train::pack::Utterance;
 use crate::train::run::packer;
 use ndarray::Array2;
@@ -19,8 +19,8 @@ const FRAMES: usize = 400;
 pub(super) fn build(net: &mut Net) -> Result<Task> {
     let none: [&str; 0] = [];
     let recipe = Recipe::parse(RECIPE, &none)?;
-    let student = Student::new(&recipe, recipe.text.tokens.len() + 1);
-    let packer = packer(&recipe, &student);
+    let student = student(&recipe, recipe.text.tokens.len() + 1);
+    let packer = packer(&recipe, &*student);
     let built = student.build(net, packer.width)?;
     let mut row = packer.row();
     while packer.fits(&row, FRAMES) {

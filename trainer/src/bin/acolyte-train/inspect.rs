@@ -1,14 +1,14 @@
 //! `acolyte-train inspect`: a network layer by layer.
 
-use acolyte_trainer::config::Recipe;
+use acolyte_trainer::config::{ModelKind, Recipe};
 use acolyte_trainer::inspect::{inspect_model, inspect_recipe};
-use acolyte_trainer::student::Student;
+use acolyte_trainer::network::Network;
 use acolyte_trainer::student::text::{STRIDE, TextStudent};
 use anyhow::{Result, ensure};
 use clap::Args;
 use std::path::PathBuf;
 
-/// Print the layers of a model file or of a recipe's student: parameters, multiply-adds for a second of audio or a line
+/// Print the layers of a model file or of a recipe's network: parameters, multiply-adds for a second of audio or a line
 /// of 100 columns, look-ahead. The layers' names are what `start_from.freeze` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -34,8 +34,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         inspect_model(&arguments.path)?
     } else {
         let recipe = Recipe::load(&arguments.path, &arguments.set)?;
-        if let Student::Text(student) = Student::new(&recipe, 1 + recipe.text.tokens.len()) {
-            print_text(&student);
+        if recipe.model.kind == ModelKind::Image {
+            print_text(&TextStudent::new(&recipe, 1 + recipe.text.tokens.len()));
             return Ok(());
         }
         inspect_recipe(&recipe)?

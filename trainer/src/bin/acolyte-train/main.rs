@@ -3,9 +3,11 @@
 
 mod bench;
 mod check;
+mod distill;
 mod export;
 mod inspect;
 mod prepare;
+mod proof;
 mod report;
 mod synth;
 mod train;
@@ -34,6 +36,8 @@ enum Command {
     Report(report::Arguments),
     Export(export::Arguments),
     Synth(synth::Arguments),
+    Distill(distill::Arguments),
+    Proof(proof::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
+        Command::Distill(arguments) => distill::run(&arguments),
+        Command::Proof(arguments) => proof::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -62,6 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         resume: !arguments.restart,
         previous: arguments.previous,
         stop_after: arguments.stop_after,
+        ..Sitting::default()
     };
     let loading = watch.loading();
     let last = run_pipeline(

@@ -62,7 +62,7 @@ impl Voices for SpeechSet {
 type Decode<'a> = &'a dyn Fn(&[Utterance], &mut CacheBudget) -> (AudioStore, Vec<(usize, Error)>);
 
 /// All data of a speech recipe.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SpeechData {
     recipe: Recipe,
     tokens: Tokens,
@@ -159,6 +159,15 @@ impl SpeechData {
             dev,
             dropped,
         })
+    }
+
+    /// The same data under another recipe, which must name the same sets: a teacher's augmentation differs from its
+    /// student's.
+    pub fn under(&self, recipe: &Recipe) -> Self {
+        Self {
+            recipe: recipe.clone(),
+            ..self.clone()
+        }
     }
 
     /// The vocabulary.

@@ -9,6 +9,7 @@ pub(super) fn unary(g: &mut Graph, function: Unary, site: &Site<'_>) -> Result<V
     let (x, y, dy) = (site.inputs[0], site.outputs[0], site.dy()?);
     let dx = match function {
         Unary::Identity => dy,
+        Unary::Detach => return Ok(vec![None]),
         Unary::Neg => g.unary(Unary::Neg, dy)?,
         // y > 0 exactly where x > 0, and y is kept anyway by what follows.
         Unary::Relu => by_result(g, Slope::Relu, y, dy),

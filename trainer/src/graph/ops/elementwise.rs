@@ -54,6 +54,11 @@ impl Graph {
         self.mul(x, factor)
     }
 
+    /// x held fixed: no gradient passes.
+    pub fn detach(&mut self, x: Value) -> Result<Value> {
+        self.unary(Unary::Detach, x)
+    }
+
     /// `max(x, 0)`.
     pub fn relu(&mut self, x: Value) -> Result<Value> {
         self.unary(Unary::Relu, x)
