@@ -3,7 +3,7 @@
 //! Seed by seed, fold by fold, arm by arm, so that what is interrupted is balanced. A run that stands in the results is
 //! not done again; a teacher is trained once for all arms and seeds that want the same.
 
-use super::file::ProofFile;
+use super::file::{Arm, Group, ProofFile};
 use super::record::{Outcome, Record, Speaker, TeacherRecord, load};
 use super::split::{part, write};
 use super::{keep, record};
@@ -28,6 +28,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Reference words with their starts and ends in seconds, by file name.
+type Reference = HashMap<String, Vec<(String, f64, f64)>>;
 
 /// Utterances decoded at a time.
 const BATCH: usize = 64;
@@ -195,7 +198,7 @@ fn append(path: &Path, record: &Record) -> Result<()> {
     file.sync_all().map_err(fail)
 }
 
-fn boundaries(path: &Path) -> Result<HashMap<String, Vec<(String, f64, f64)>>> {
+fn boundaries(path: &Path) -> Result<Reference> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
     text.lines()
         .filter(|line| !line.trim().is_empty())
@@ -255,6 +258,10 @@ struct One<'a> {
 }
 
 impl One<'_> {
+    fn arm(&self) -> Option<&Arm> {
+        self.setup.file.arm.get(self.arm)
+    }
+
     fn workshop(&self) -> Workshop<'_> {
         Workshop {
             engine: self.setup.engine,
@@ -265,7 +272,7 @@ impl One<'_> {
 
     fn run(
         &self,
-        reference: &HashMap<String, Vec<(String, f64, f64)>>,
+        reference: &Reference,
         tell: &mut dyn FnMut(Event<'_>),
         observer: &mut dyn Observer,
     ) -> Result<Record> {
@@ -276,7 +283,7 @@ impl One<'_> {
         let mut record = Record {
             regime: self.setup.file.regime.clone(),
             arm: self.arm.to_owned(),
-            group: self.setup.file.arm[self.arm].group,
+            group: self.arm().map_or(Group::Rows, |arm| arm.group),
             fold: self.fold.index,
             seed: self.seed,
             recipe: self.hash.clone(),
@@ -346,7 +353,7 @@ impl One<'_> {
         let finished = workshop.train(recipe, &folder, settled, None, observer)?;
         let guards = self.recipe.teacher.as_ref().map(|teacher| &teacher.guards);
         let guards = guards.cloned().unwrap_or_default();
-        let other = self.setup.file.arm[self.arm].agrees_with.as_deref();
+        let other = self.arm().and_then(|arm| arm.agrees_with.as_deref());
         let other = match other {
             Some(other) => self.setup.file.recipe(other, self.seed)?.teacher_recipe(),
             None => None,
@@ -379,14 +386,14 @@ impl One<'_> {
         Ok((folder, record))
     }
 
-    fn test(
-        &self,
-        folder: &Path,
-        finished: &Finished,
-        reference: &HashMap<String, Vec<(String, f64, f64)>>,
-    ) -> Result<Outcome> {
+    fn test(&self, folder: &Path, finished: &Finished, reference: &Reference) -> Result<Outcome> {
         let mut student = Teacher::open(self.setup.engine, folder, Extras::default())?;
-        let set = &self.fold.test.dev()[0];
+        let set = self
+            .fold
+            .test
+            .dev()
+            .first()
+            .ok_or_else(|| Error::new(ErrorKind::Data, "the fold has no test part"))?;
         let features = &self.recipe.features;
         let step = features.hop_length as f64 * self.recipe.model.stride as f64
             / f64::from(features.sample_rate);

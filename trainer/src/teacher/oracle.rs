@@ -23,6 +23,7 @@ use crate::{Error, ErrorKind, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Added to the score of a symbol that a frame may not see: its weight underflows to zero.
 const HIDDEN: f32 = -1e9;
@@ -284,9 +285,9 @@ impl Network for OracleTeacher {
         let mut folded = self.source.fold_encoder(get)?;
         // Only the encoder has batch norm; all else is as it was trained.
         for spec in self.folded_parameters()? {
-            if !folded.contains_key(&spec.name) {
-                let values = get(&spec.name)?.to_vec();
-                folded.insert(spec.name, values);
+            if let Entry::Vacant(place) = folded.entry(spec.name) {
+                let values = get(place.key())?.to_vec();
+                place.insert(values);
             }
         }
         Ok(folded)
