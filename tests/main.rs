@@ -5,4 +5,5 @@
 mod cli;
 mod models;
 mod offline;
+mod scene_text;
 mod training;

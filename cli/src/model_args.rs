@@ -38,11 +38,6 @@ pub struct Opened {
 }
 
 impl ModelArgs {
-    /// The model file these options mean: speech where none is named.
-    pub fn path(&self) -> Result<PathBuf> {
-        models::resolve(self.model.as_deref(), &models::SPEECH)
-    }
-
     /// Loads the library and opens the model as a recognizer of speech.
     pub fn open(&self) -> Result<Opened> {
         let (path, model) = self.open_for(&models::SPEECH)?;
