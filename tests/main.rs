@@ -7,5 +7,6 @@ mod cli;
 mod mic;
 mod models;
 mod offline;
+mod scene_text;
 mod streaming;
 mod training;
