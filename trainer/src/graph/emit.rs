@@ -107,11 +107,8 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
         .collect();
     proto.output = graph.outputs.iter().map(|&v| describe(v)).collect();
     let mut domains = false;
-    let live = live(graph);
-    for (index, node) in graph.nodes.iter().enumerate() {
-        if !live[index] {
-            continue;
-        }
+    for index in order(graph) {
+        let node = &graph.nodes[index];
         let native = names.kernels == Kernels::Native && custom::replaces(&node.op);
         let emitted = if native {
             custom_node(graph, index, node)
@@ -155,6 +152,23 @@ fn live(graph: &Graph) -> Vec<bool> {
         }
     }
     live
+}
+
+/// The nodes that outputs depend on, in the order that ONNX Runtime should run them. It takes the last node that nothing
+/// reads, runs what that depends on, and goes on with the one before. So nodes that nothing reads, weight gradients
+/// above all, come last and in reverse: each then runs as soon as it can, and what it read is free again.
+fn order(graph: &Graph) -> Vec<usize> {
+    let live = live(graph);
+    let mut read = vec![false; graph.values.len()];
+    for (node, _) in graph.nodes.iter().zip(&live).filter(|(_, live)| **live) {
+        for input in &node.inputs {
+            read[input.index()] = true;
+        }
+    }
+    let is_read = |&index: &usize| graph.nodes[index].outputs.iter().any(|v| read[v.index()]);
+    let all = (0..graph.nodes.len()).filter(|&index| live[index]);
+    let (inner, last): (Vec<usize>, Vec<usize>) = all.partition(is_read);
+    inner.into_iter().chain(last.into_iter().rev()).collect()
 }
 
 fn used(graph: &Graph, value: Value) -> bool {
