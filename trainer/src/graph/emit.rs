@@ -407,3 +407,48 @@ fn slice_operands(
         operand("steps", steps),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::gradients;
+
+    /// Nodes stand after what they read, and the gradients of the last layer, which are there first, come last: that is
+    /// the order in which ONNX Runtime runs them.
+    #[test]
+    fn weight_gradients_run_as_soon_as_they_can() {
+        let mut g = Graph::new("deep");
+        let mut x = g.input("x", DType::F32, &[5, 3]).unwrap();
+        for layer in 0..3 {
+            let w = g.parameter(&format!("w{layer}"), &[3, 3]).unwrap();
+            let y = g.gemm(x, w, false, false).unwrap();
+            x = g.unary(Unary::Tanh, y).unwrap();
+        }
+        let unread = g.relu(x).unwrap();
+        let loss = g.sum_all(x).unwrap();
+        let wrt = g.parameters().to_vec();
+        let found = gradients(&mut g, loss, &wrt).unwrap();
+        for (layer, gradient) in found.into_iter().enumerate() {
+            g.output(&format!("grad{layer}"), gradient).unwrap();
+        }
+        let model = emit(&g, &ExportNames::default()).unwrap();
+        let proto = model.graph.unwrap();
+        let named = |values: &[crate::onnx::proto::ValueInfoProto]| -> Vec<String> {
+            values.iter().filter_map(|v| v.name.clone()).collect()
+        };
+        let mut there = named(&proto.input);
+        there.extend(proto.initializer.iter().filter_map(|t| t.name.clone()));
+        for node in &proto.node {
+            assert!(node.input.iter().all(|input| there.contains(input)));
+            there.extend(node.output.iter().cloned());
+        }
+        let last: Vec<&str> = proto
+            .node
+            .iter()
+            .rev()
+            .map(|n| n.output[0].as_str())
+            .collect();
+        assert_eq!(last[..3], ["grad2", "grad1", "grad0"]);
+        assert!(!there.iter().any(|name| name == g.value_name(unread)));
+    }
+}
