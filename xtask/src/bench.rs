@@ -302,6 +302,22 @@ mod tests {
     }
 
     #[test]
+    fn both_sides_are_run_with_the_same_arguments() {
+        let train = &AGAINST[0];
+        let runs = train.runs(false);
+        assert_eq!(runs.len(), train.threads.len() + train.memory.len());
+        assert_eq!(runs[1], (vec!["--threads".into(), "2".into()], ROUNDS));
+        let (memory, rounds) = &runs[2];
+        assert_eq!(memory.join(" "), "--threads 1 --memory --network reference");
+        assert_eq!(*rounds, 1);
+        let by_cpu = train.runs(true);
+        assert_eq!(by_cpu[0].0.join(" "), "--threads 1 --cpu-time");
+        assert_eq!(by_cpu.len(), 1 + train.memory.len(), "one thread only");
+        assert_eq!((train.goal)("memory of a train step, text"), 1.0);
+        assert_eq!((train.goal)("train step, text"), 1.1);
+    }
+
+    #[test]
     fn packages_are_counted_once() {
         assert_eq!(
             distinct("a v1.0.0 (/here)\nb v1.0.0\nb v2.0.0\nb v1.0.0 (*)\n\n"),
