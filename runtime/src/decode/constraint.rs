@@ -4,6 +4,7 @@
 //! ([`Transcript::margin`](crate::Transcript::margin)) tells how much force that took.
 
 use super::pattern::Pattern;
+use super::plan::spell;
 use super::trie::{ByteTrie, START};
 use crate::{Error, ErrorKind, Result, Tokens};
 use std::collections::BTreeSet;
@@ -152,7 +153,7 @@ impl Rules {
 fn phrase_trie(phrases: &[String], tokens: &Tokens) -> Result<ByteTrie> {
     let mut texts = BTreeSet::new();
     for phrase in phrases {
-        let text = tokens.text(&tokens.encode(phrase)?);
+        let text = tokens.text(&spell("phrase", phrase, tokens)?);
         if text.is_empty() {
             let message = "a phrase is empty; leave it out";
             return Err(Error::new(ErrorKind::InvalidArgument, message));

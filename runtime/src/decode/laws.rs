@@ -366,7 +366,7 @@ fn bad_settings_are_refused() {
         (Decoding::beam(4).lexicon::<&str>([]), "lexicon is empty"),
         (
             Decoding::beam(4).lexicon(["a", "xa"]),
-            "lexicon word \"xa\"",
+            "lexicon word: the tokens cannot spell 'x' at position 1 of \"xa\"",
         ),
         (Decoding::beam(4).lexicon(["a b"]), "more than one word"),
         (open, "outside the lexicon"),

@@ -12,7 +12,7 @@ use super::shortlist::Limits;
 use super::words::{LexiconWords, WordModel, Words};
 use crate::spec::WordMark;
 use crate::transcript::{FrameSpan, NBest};
-use crate::{LogProbs, Result, Tokens};
+use crate::{Error, LogProbs, Result, Tokens};
 use std::sync::Arc;
 
 /// The beam of a greedy search that is held to phrases or a pattern.
@@ -208,7 +208,7 @@ fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
         [] => None,
         list => {
             for hotword in list {
-                tokens.encode(&hotword.phrase)?;
+                spell("hotword", &hotword.phrase, tokens)?;
             }
             Some(Hotwords::new(list, spaced)?)
         }
@@ -219,6 +219,13 @@ fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
         pieces,
         hotwords,
     })
+}
+
+/// The ids of an entry of a list; the error names list and entry.
+pub(super) fn spell(what: &str, entry: &str, tokens: &Tokens) -> Result<Vec<u32>> {
+    tokens
+        .encode(entry)
+        .map_err(|error| Error::new(error.kind(), format!("{what}: {error}")))
 }
 
 /// Each token's word in a model of tokens; the word separator is known by several names.
