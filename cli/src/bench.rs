@@ -3,8 +3,8 @@
 //! Each figure is the median of repeated runs on otherwise equal input. `cargo xtask bench recognize` collects
 //! them into a table.
 
-use crate::Outcome;
 use crate::model_args::{ModelArgs, Opened};
+use crate::{Outcome, bench_decode};
 use acolyte::model::{BLOCK_FRAMES, CtcModel, ModelState};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use acolyte::{Audio, Decoding, LogProbs};
@@ -23,9 +23,12 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     part: Part,
-    /// Recordings to measure on; needed for `recognize` and `startup`
+    /// Recordings to measure on, needed for `recognize` and `startup`; for `decode` folders of scores and ARPA files
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Folder for the ids that `decode` finds
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -36,6 +39,8 @@ enum Part {
     Features,
     /// Greedy decoding, per output frame
     Greedy,
+    /// All decoders on recorded scores, per utterance, and language models in memory; needs no model
+    Decode,
     /// Whole recognition: real-time factor, and every part against the model's own run
     Recognize,
     /// Process start to first text, and peak memory
@@ -64,12 +69,18 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         startup(args, out)?;
         return Ok(Outcome::Done);
     }
+    if args.part == Part::Decode {
+        bench_decode::run(&args.files, args.out.as_deref(), |work, value, unit| {
+            row(out, work, value, unit)
+        })?;
+        return Ok(Outcome::Done);
+    }
     let opened = args.model.open()?;
     let sounds = sounds(args, opened.recognizer.spec())?;
     match args.part {
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup => recognize(&opened, &sounds, out)?,
+        Part::Recognize | Part::Startup | Part::Decode => recognize(&opened, &sounds, out)?,
     }
     Ok(Outcome::Done)
 }

@@ -4,6 +4,8 @@
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
+mod bench_decode;
+mod clock;
 mod decoding_args;
 mod info;
 mod model_args;
@@ -11,6 +13,7 @@ mod models;
 mod score;
 mod srt;
 mod transcribe;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
@@ -29,6 +32,7 @@ enum Command {
     Transcribe(transcribe::Args),
     Info(info::Args),
     Score(score::Args),
+    Tune(tune::Args),
     Bench(bench::Args),
 }
 
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Transcribe(args) => transcribe::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
+        Command::Tune(args) => tune::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
     };
     match outcome {

@@ -8,6 +8,7 @@ pub mod data;
 mod error;
 pub mod export;
 pub mod graph;
+pub mod lm;
 pub mod loss;
 pub mod nn;
 pub mod onnx;

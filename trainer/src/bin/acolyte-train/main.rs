@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod export;
 mod inspect;
+mod lm;
 mod prepare;
 mod train;
 mod watch;
@@ -30,6 +31,7 @@ enum Command {
     Inspect(inspect::Arguments),
     Train(train::Arguments),
     Export(export::Arguments),
+    Lm(lm::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Train(arguments) => train::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
+        Command::Lm(arguments) => lm::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
