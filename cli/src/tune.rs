@@ -69,6 +69,8 @@ struct Row<'a> {
     margin: Option<f64>,
     rejected: bool,
     words: Vec<WordRow<'a>>,
+    word_errors: ErrorCounts,
+    character_errors: ErrorCounts,
     /// Time spent decoding, in milliseconds.
     took: f64,
 }
@@ -81,6 +83,13 @@ struct WordRow<'a> {
     confidence: f32,
     /// Position of the word of the reference that this is; none where it is wrong.
     matches: Option<usize>,
+}
+
+/// What a reading has wrong.
+#[derive(Debug, Clone, Copy)]
+struct Errors {
+    words: ErrorCounts,
+    characters: ErrorCounts,
 }
 
 /// A set of settings and how it has done.
@@ -119,7 +128,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
                 let (found, took) = clock::milliseconds(|| candidate.plan.decode(&piece));
                 let best = found?.into_best();
                 let rejected = candidate.decoding.rejects(&best);
-                candidate.count(&utterance.text, &best, rejected, took);
+                let text = if rejected { "" } else { best.text.as_str() };
+                let errors = Errors {
+                    words: word_errors(&utterance.text, text),
+                    characters: char_errors(&utterance.text, text),
+                };
+                candidate.count(errors, utterance.text == text, rejected, took);
                 if args.json {
                     let row = Row {
                         decoding: &candidate.name,
@@ -132,6 +146,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
                         margin: best.margin,
                         rejected,
                         words: words(&utterance.text, &best, start, frame)?,
+                        word_errors: errors.words,
+                        character_errors: errors.characters,
                         took,
                     };
                     writeln!(out, "{}", serde_json::to_string(&row)?)?;
@@ -248,17 +264,10 @@ fn words<'a>(
 }
 
 impl Candidate {
-    fn count(
-        &mut self,
-        reference: &str,
-        reading: &Transcript<FrameSpan>,
-        rejected: bool,
-        took: f64,
-    ) {
-        let text = if rejected { "" } else { reading.text.as_str() };
-        self.words += word_errors(reference, text);
-        self.characters += char_errors(reference, text);
-        self.right += usize::from(reference == text);
+    fn count(&mut self, errors: Errors, right: bool, rejected: bool, took: f64) {
+        self.words += errors.words;
+        self.characters += errors.characters;
+        self.right += usize::from(right);
         self.rejected += usize::from(rejected);
         self.readings += 1;
         self.milliseconds += took;

@@ -6,6 +6,7 @@
 //! rounds, so that what else the machine does disturbs both alike, and the table holds the medians over the rounds.
 
 use crate::Named;
+use crate::bench_decode;
 use crate::demo::samples;
 use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
@@ -17,9 +18,9 @@ use std::process::Command;
 
 /// A measurement as a program prints it.
 #[derive(Debug, Deserialize)]
-struct Measured {
-    work: String,
-    value: f64,
+pub struct Measured {
+    pub work: String,
+    pub value: f64,
     unit: String,
 }
 
@@ -66,13 +67,15 @@ pub fn run(named: &Named) -> Result<()> {
     if let Some(bench) = AGAINST.iter().find(|bench| bench.name == name) {
         return against(bench);
     }
-    if name == "recognize" {
-        return recognize(named);
+    match name {
+        "recognize" => return recognize(named),
+        "decode" => return bench_decode::run(named),
+        _ => {}
     }
     let names: Vec<&str> = AGAINST
         .iter()
         .map(|bench| bench.name)
-        .chain(["recognize"])
+        .chain(["recognize", "decode"])
         .collect();
     bail!(
         "no bench is called {name:?}; there are: {}",
@@ -81,7 +84,7 @@ pub fn run(named: &Named) -> Result<()> {
 }
 
 /// Runs a program and reads its measurements.
-fn measure(command: &mut Command) -> Result<Vec<Measured>> {
+pub fn measure(command: &mut Command) -> Result<Vec<Measured>> {
     let text = process::output(command)?;
     text.lines()
         .filter(|line| !line.trim().is_empty())
@@ -160,7 +163,7 @@ fn against(bench: &Against) -> Result<()> {
 }
 
 /// The end of a failure, which is where Python says what was wrong.
-fn last_line(error: &anyhow::Error) -> String {
+pub fn last_line(error: &anyhow::Error) -> String {
     let said = format!("{error:#}");
     said.lines().last().unwrap_or_default().to_owned()
 }

@@ -3,10 +3,13 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // A program speaks to its user.
 
 mod bench;
+mod bench_decode;
 mod demo;
 mod eval;
+mod eval_decode;
 mod peers;
 mod pins;
+mod plot;
 mod process;
 mod setup;
 mod table;
@@ -50,6 +53,16 @@ pub struct Named {
     /// Model to measure: a name under models/ or a file.
     #[arg(long, default_value = "speech-tiny")]
     model: String,
+}
+
+impl Named {
+    /// The folder with the data sets.
+    fn sets(&self) -> anyhow::Result<PathBuf> {
+        Ok(match &self.data {
+            Some(folder) => std::path::absolute(folder)?,
+            None => process::root().join("../shared/data"),
+        })
+    }
 }
 
 fn main() -> ExitCode {
