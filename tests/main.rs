@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
 mod cli;
+mod decoding;
 #[cfg(feature = "mic")]
 mod mic;
 mod models;

@@ -144,7 +144,10 @@ fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
         right += usize::from(&alone.text == word);
     }
     let accuracy = 100.0 - 100.0 * right as f64 / judged.len() as f64;
-    assert!((accuracy - score.wer).abs() < 1e-6, "trainer and runtime judge alike");
+    assert!(
+        (accuracy - score.wer).abs() < 1e-6,
+        "trainer and runtime judge alike"
+    );
 
     // One picture in other layouts, and as a part of a larger one.
     let picture = &pictures[0];
@@ -173,14 +176,24 @@ fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
     assert_eq!(found.text, expected.text);
     for token in &found.tokens {
         let [left, top, right, bottom] = token.span.bounds();
-        assert!(left >= 24.9 && right <= 25.1 + width as f32 && top >= 19.9 && bottom <= 20.1 + height as f32);
+        assert!(
+            left >= 24.9
+                && right <= 25.1 + width as f32
+                && top >= 19.9
+                && bottom <= 20.1 + height as f32
+        );
     }
 }
 
 #[test]
 fn a_model_of_speech_reads_nothing() {
-    let speech = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/speech-tiny/model.onnx");
-    let error = TextRecognizer::builder(&library()).open(speech).unwrap_err();
+    let speech = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../models/speech-tiny/model.onnx"
+    );
+    let error = TextRecognizer::builder(&library())
+        .open(speech)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Role);
     assert!(error.to_string().contains("reads no images"), "{error}");
 }

@@ -145,7 +145,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     };
     let model = path.display().to_string();
     let job = Job {
-        plan: args.decoding.decoding().plan(recognizer.tokens())?,
+        plan: args.decoding.decoding()?.plan(recognizer.tokens())?,
         recognizer: &recognizer,
         detector: detector.as_deref(),
         quad: args.quad,

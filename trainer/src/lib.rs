@@ -9,6 +9,7 @@ mod error;
 pub mod export;
 pub mod graph;
 pub mod inspect;
+pub mod lm;
 pub mod loss;
 pub mod nn;
 pub mod onnx;

@@ -11,6 +11,7 @@ use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
+use crate::{bench_decode, bench_live, scene_text};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
@@ -18,9 +19,9 @@ use std::process::Command;
 /// A measurement as a program prints it.
 #[derive(Debug, Deserialize)]
 pub struct Measured {
-    work: String,
-    value: f64,
-    unit: String,
+    pub work: String,
+    pub value: f64,
+    pub unit: String,
 }
 
 /// A bench of the trainer against a PyTorch script.
@@ -99,16 +100,26 @@ pub fn run(named: &Named) -> Result<()> {
     if let Some(bench) = AGAINST.iter().find(|bench| bench.name == name) {
         return against(bench, named.cpu_time);
     }
-    if name == "recognize" {
-        return recognize(named);
-    }
-    if name == "scene-text" {
-        return crate::scene_text::run(named);
+    match name {
+        "recognize" => return recognize(named),
+        "decode" => return bench_decode::run(named),
+        "live" => return bench_live::live(named),
+        "soak" => return bench_live::soak(named),
+        "hearing" => return bench_live::hearing(named),
+        "scene-text" => return scene_text::run(named),
+        _ => {}
     }
     let names: Vec<&str> = AGAINST
         .iter()
         .map(|bench| bench.name)
-        .chain(["recognize", "scene-text"])
+        .chain([
+            "recognize",
+            "decode",
+            "live",
+            "soak",
+            "hearing",
+            "scene-text",
+        ])
         .collect();
     bail!(
         "no bench is called {name:?}; there are: {}",

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod export;
 mod inspect;
+mod lm;
 mod prepare;
 mod report;
 mod synth;
@@ -34,6 +35,7 @@ enum Command {
     Report(report::Arguments),
     Export(export::Arguments),
     Synth(synth::Arguments),
+    Lm(lm::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => report::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Synth(arguments) => synth::run(&arguments),
+        Command::Lm(arguments) => lm::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
