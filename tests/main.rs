@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
 mod cli;
+mod decoding;
 mod distill;
 #[cfg(feature = "mic")]
 mod mic;
 mod models;
 mod offline;
+mod scene_text;
 mod streaming;
 mod training;

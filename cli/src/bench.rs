@@ -4,7 +4,7 @@
 //! them into a table.
 
 use crate::model_args::{ModelArgs, Opened};
-use crate::{Outcome, bench_live};
+use crate::{Outcome, bench_decode, bench_live};
 use acolyte::model::{BLOCK_FRAMES, CtcModel, ModelState};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use acolyte::{Audio, Decoding, LogProbs};
@@ -23,9 +23,13 @@ pub struct Args {
     /// What to measure
     #[arg(value_enum)]
     part: Part,
-    /// Recordings to measure on; manifests for `hearing` and `read`; `features` and `greedy` need none
+    /// Recordings to measure on; manifests for `hearing` and `read`; folders of scores and ARPA files for `decode`;
+    /// `features` and `greedy` need none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Folder for the ids that `decode` finds
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -36,6 +40,8 @@ enum Part {
     Features,
     /// Greedy decoding, per output frame
     Greedy,
+    /// All decoders on recorded scores, per utterance, and language models in memory; needs no model
+    Decode,
     /// Whole recognition: real-time factor, and every part against the model's own run
     Recognize,
     /// Process start to first text, and peak memory
@@ -76,6 +82,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         crate::bench_read::run(&args.model, &args.files, out)?;
         return Ok(Outcome::Done);
     }
+    if args.part == Part::Decode {
+        bench_decode::run(&args.files, args.out.as_deref(), |work, value, unit| {
+            row(out, work, value, unit)
+        })?;
+        return Ok(Outcome::Done);
+    }
     let opened = args.model.open()?;
     if args.part == Part::Hearing {
         let manifest = args.files.first().context("name a manifest (JSON lines)")?;
@@ -88,7 +100,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Part::Soak => bench_live::soak(&opened, &sounds, out)?,
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup | Part::Hearing | Part::Read => {
+        Part::Recognize | Part::Startup | Part::Hearing | Part::Read | Part::Decode => {
             recognize(&opened, &sounds, out)?
         }
     }

@@ -76,7 +76,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     let rules = EndpointRules::default()
         .with_silence(args.silence)
         .with_longest(args.longest);
-    let stream = recognizer.stream_with(&args.decoding.decoding(), rules)?;
+    let stream = recognizer.stream_with(&args.decoding.decoding()?, rules)?;
     recognizer.warm_up()?;
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();

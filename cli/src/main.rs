@@ -4,8 +4,10 @@
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
+mod bench_decode;
 mod bench_live;
 mod bench_read;
+mod clock;
 mod compare;
 mod decoding_args;
 mod devices;
@@ -17,6 +19,7 @@ mod read;
 mod score;
 mod srt;
 mod transcribe;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use std::io::{ErrorKind, Write};
@@ -38,6 +41,7 @@ enum Command {
     Read(read::Args),
     Info(info::Args),
     Score(score::Args),
+    Tune(tune::Args),
     Bench(bench::Args),
     Compare(compare::Args),
 }
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Read(args) => read::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
+        Command::Tune(args) => tune::run(args, &mut out),
         Command::Bench(args) => bench::run(args, &mut out),
         Command::Compare(args) => compare::run(args, &mut out),
     };

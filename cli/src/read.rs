@@ -145,7 +145,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     };
     let model = path.display().to_string();
     let job = Job {
-        plan: args.decoding.decoding().plan(recognizer.tokens())?,
+        plan: args.decoding.decoding()?.plan(recognizer.tokens())?,
         recognizer: &recognizer,
         detector: detector.as_deref(),
         quad: args.quad,
@@ -265,7 +265,7 @@ impl Job<'_> {
         path: &Path,
         image: &Image,
         detector: &dyn Detector,
-    ) -> acolyte::Result<Vec<Vec<(Quad, Transcript<Quad>)>>> {
+    ) -> acolyte::Result<Vec<Line>> {
         let found = detector
             .detect(&image.view())
             .map_err(|e| e.with_path(path))?;
@@ -335,7 +335,7 @@ impl Job<'_> {
     fn write_lines(
         &self,
         path: &Path,
-        lines: &[Vec<(Quad, Transcript<Quad>)>],
+        lines: &[Line],
         elapsed: f64,
         out: &mut dyn Write,
     ) -> Result<()> {
@@ -396,9 +396,12 @@ impl Job<'_> {
     }
 }
 
+/// The words of a line, each where it was found and what it says.
+type Line = Vec<(Quad, Transcript<Quad>)>;
+
 enum Read {
     One(NBest<Quad>),
-    Lines(Vec<Vec<(Quad, Transcript<Quad>)>>),
+    Lines(Vec<Line>),
 }
 
 /// Corners one after another, rounded to hundredths of a pixel.

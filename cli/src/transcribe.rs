@@ -4,7 +4,7 @@ use crate::decoding_args::DecodingArgs;
 use crate::model_args::ModelArgs;
 use crate::{Outcome, srt};
 use acolyte::decode::Plan;
-use acolyte::{Audio, NBest, SpeechRecognizer, TimeSpan};
+use acolyte::{Audio, Decoding, NBest, SpeechRecognizer, TimeSpan};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -19,7 +19,9 @@ use std::time::Instant;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  acolyte transcribe talk.wav\n  acolyte transcribe --json *.flac > talks.jsonl\n  \
-                        acolyte transcribe --srt talk.wav > talk.srt"
+                        acolyte transcribe --srt talk.wav > talk.srt\n  \
+                        acolyte transcribe --beam 50 --lm en.arpa.gz --hotwords names.txt talk.wav\n  \
+                        acolyte transcribe --phrases commands.txt --reject -10 clip.wav"
 )]
 pub struct Args {
     /// Audio files
@@ -59,6 +61,12 @@ struct Row<'a> {
     elapsed: f64,
     model: &'a str,
     provider: &'a str,
+    /// Log-odds against the unconstrained best; null where nothing at all was possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f64>,
+    /// What would have been the text, had it not been rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alternatives: Vec<Alternative<'a>>,
 }
@@ -76,6 +84,8 @@ struct Alternative<'a> {
     text: &'a str,
     confidence: f32,
     score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f64>,
 }
 
 /// A file that could not be transcribed.
@@ -92,6 +102,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
             "--srt takes one file at a time: subtitles of several files cannot be told apart"
         );
     }
+    let decoding = args.decoding.decoding()?;
     let opened = args.model.open()?;
     let report = opened.model.provider();
     if report.fell_back {
@@ -104,7 +115,8 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     let model = opened.path.display().to_string();
     let job = Job {
         recognizer: &opened.recognizer,
-        plan: args.decoding.decoding().plan(opened.recognizer.tokens())?,
+        plan: decoding.plan(opened.recognizer.tokens())?,
+        decoding,
         model: &model,
         provider: report.used.name(),
         format: match (args.json, args.srt) {
@@ -142,6 +154,7 @@ fn progress(files: usize) -> ProgressBar {
 /// What all files have in common.
 struct Job<'a> {
     recognizer: &'a SpeechRecognizer,
+    decoding: Decoding,
     plan: Plan,
     model: &'a str,
     provider: &'a str,
@@ -193,35 +206,43 @@ impl Job<'_> {
         out: &mut dyn Write,
     ) -> Result<()> {
         let best = said.best();
+        let rejected = self.decoding.rejects(best);
+        let (text, words) = match rejected {
+            true => ("", &[][..]),
+            false => (best.text.as_str(), best.words.as_slice()),
+        };
         match self.format {
-            Format::Text { with_path: false } => writeln!(out, "{}", best.text)?,
-            Format::Text { with_path: true } => {
-                writeln!(out, "{}: {}", path.display(), best.text)?;
-            }
+            Format::Text { with_path: false } => writeln!(out, "{text}")?,
+            Format::Text { with_path: true } => writeln!(out, "{}: {text}", path.display())?,
             Format::Srt => {
-                srt::write(&best.words, 0, out)?;
+                srt::write(words, 0, out)?;
             }
             Format::Json => {
-                let words = best.words.iter().map(|word| WordRow {
+                let words = words.iter().map(|word| WordRow {
                     text: &word.text,
                     start: milliseconds(word.span.start),
                     end: milliseconds(word.span.end),
                     confidence: word.confidence,
                 });
-                let others = said.others().iter().map(|other| Alternative {
+                // Readings come best first, so where the best is rejected all are.
+                let kept = said.others().iter().filter(|o| !self.decoding.rejects(o));
+                let others = kept.map(|other| Alternative {
                     text: &other.text,
                     confidence: other.confidence,
                     score: other.score,
+                    margin: other.margin,
                 });
                 let row = Row {
                     path: path.display().to_string(),
-                    text: &best.text,
+                    text,
                     confidence: best.confidence,
                     words: words.collect(),
                     duration,
                     elapsed,
                     model: self.model,
                     provider: self.provider,
+                    margin: best.margin,
+                    rejected: rejected.then_some(best.text.as_str()),
                     alternatives: others.collect(),
                 };
                 writeln!(out, "{}", serde_json::to_string(&row)?)?;
@@ -319,11 +340,14 @@ mod tests {
     }
 
     fn transcribed(format: Format, files: &[PathBuf]) -> (Outcome, String, String) {
+        decoded(Decoding::greedy(), format, files)
+    }
+
+    fn decoded(decoding: Decoding, format: Format, files: &[PathBuf]) -> (Outcome, String, String) {
         let recognizer = recognizer();
         let job = Job {
-            plan: acolyte::Decoding::greedy()
-                .plan(recognizer.tokens())
-                .unwrap(),
+            plan: decoding.plan(recognizer.tokens()).unwrap(),
+            decoding,
             recognizer: &recognizer,
             model: "fake.onnx",
             provider: "cpu",
@@ -393,5 +417,36 @@ mod tests {
         let (outcome, out, _) = transcribed(Format::Srt, &paths[..1]);
         assert_eq!(outcome, Outcome::Done);
         assert!(out.starts_with("1\n00:00:00,000 --> 00:00:00,"), "{out}");
+    }
+
+    #[test]
+    fn what_is_rejected_is_no_text_but_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join("b.wav")];
+        tone(&paths[0], 0.5);
+        let phrases = |phrase: &str| {
+            let phrases = acolyte::decode::Constraint::phrases([phrase]);
+            Decoding::greedy().constrain(phrases).reject(-3.0)
+        };
+        let row = |decoding: Decoding| -> Value {
+            let (outcome, out, _) = decoded(decoding, Format::Json, &paths);
+            assert_eq!(outcome, Outcome::Done);
+            serde_json::from_str(&out).unwrap()
+        };
+        let inside = row(phrases("b"));
+        assert_eq!(
+            (&inside["text"], inside.get("rejected")),
+            (&Value::from("b"), None)
+        );
+        assert!(inside["margin"].as_f64().unwrap() > -3.0, "{inside}");
+        let outside = row(phrases("a"));
+        assert_eq!(
+            (&outside["text"], &outside["rejected"]),
+            (&Value::from(""), &Value::from("a"))
+        );
+        assert_eq!(outside["words"], Value::Array(vec![]));
+        assert!(outside["margin"].as_f64().unwrap() < -3.0, "{outside}");
+        let (_, out, _) = decoded(phrases("a"), Format::Text { with_path: false }, &paths);
+        assert_eq!(out, "\n");
     }
 }

@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Io,
     /// A recipe has an unknown key, a missing one, or a value out of range.
     Recipe,
+    /// An argument is out of its range.
+    Argument,
     /// A manifest or a data set is not what it should be; the message names file and line.
     Data,
     /// A graph was put together wrongly: shapes that do not fit, an operator without a gradient.

@@ -10,6 +10,7 @@ mod error;
 pub mod export;
 pub mod graph;
 pub mod inspect;
+pub mod lm;
 pub mod loss;
 pub mod network;
 pub mod nn;

@@ -1,61 +1,59 @@
-"""Word boundaries by forced alignment: manifest rows on standard input, one JSON line an utterance on standard output.
+"""Word boundaries by forced alignment with pocketsphinx and its US English model.
 
-{"audio": FILE NAME, "words": [[WORD, START, END], ..]}, times in seconds. Rows with a word that the dictionary lacks, or
-that the aligner gives up on, are left out and counted on standard error. The acoustic model and the dictionary are those
-that the package `pocketsphinx` brings (US English, 16 kHz).
+    python align.py MANIFEST.jsonl
+
+Prints a JSON line {"path", "words": [{"start", "end"}]} for each recording of the manifest, times in seconds, one entry
+for each word of its text; recordings whose words are not in the dictionary, or that cannot be aligned, are left out.
 """
-
 import json
 import os
 import sys
 
+import av
 import numpy
-import soundfile
 from pocketsphinx import Decoder
 
-RATE = 16000
-FRAME = 0.01
+RATE = 16_000
+FRAMES = 100.0  # per second
 
 
-def align(decoder, path, text):
-    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    words = text.split()
-    if rate != RATE or not words or any(decoder.lookup_word(word) is None for word in words):
-        return None
-    # A little quiet at both ends, as the models expect.
-    quiet = numpy.zeros(RATE // 5, dtype="int16")
-    sound = numpy.concatenate([quiet, samples[:, 0], quiet])
-    decoder.set_align_text(text)
-    decoder.start_utt()
-    decoder.process_raw(sound.tobytes(), full_utt=True)
-    decoder.end_utt()
-    if decoder.hyp() is None:
-        return None
-    found = []
-    for part in decoder.seg():
-        word = part.word.split("(")[0]
-        if word.startswith("<") or word.startswith("["):
-            continue
-        start = part.start_frame * FRAME - 0.2
-        end = (part.end_frame + 1) * FRAME - 0.2
-        found.append([word, round(start, 3), round(end, 3)])
-    return found if [word for word, _, _ in found] == words else None
+def samples(path):
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    parts = []
+    with av.open(path) as container:
+        for frame in container.decode(audio=0):
+            parts += [part.to_ndarray() for part in resampler.resample(frame)]
+        parts += [part.to_ndarray() for part in resampler.resample(None)]
+    return numpy.concatenate(parts, axis=1)[0].astype(numpy.int16).tobytes()
 
 
 def main():
-    decoder = Decoder(lm=None, loglevel="FATAL")
-    left_out = 0
-    for line in sys.stdin:
-        row = json.loads(line)
-        try:
-            found = align(decoder, row["audio"], row["text"])
-        except RuntimeError:
-            found = None
-        if found is None:
-            left_out += 1
+    folder = os.path.dirname(sys.argv[1])
+    decoder = Decoder(samprate=RATE, lm=None, bestpath=False, loglevel="FATAL")
+    with open(sys.argv[1], encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file if line.strip()]
+    for row in rows:
+        said = row["text"].split()
+        if not said or any(decoder.lookup_word(word) is None for word in said):
             continue
-        print(json.dumps({"audio": os.path.basename(row["audio"]), "words": found}), flush=True)
-    print(f"{left_out} utterances were left out", file=sys.stderr)
+        try:
+            decoder.set_align_text(" ".join(said))
+            decoder.start_utt()
+            decoder.process_raw(samples(os.path.join(folder, row["audio_filepath"])), full_utt=True)
+            decoder.end_utt()
+            found = [
+                (segment.word.split("(")[0], segment.start_frame / FRAMES, (segment.end_frame + 1) / FRAMES)
+                for segment in decoder.seg()
+            ]
+        except RuntimeError:
+            continue
+        words = [part for part in found if part[0] and not part[0].startswith(("<", "["))]
+        if [word for word, _, _ in words] != said:
+            continue
+        print(json.dumps({
+            "path": row["audio_filepath"],
+            "words": [{"start": start, "end": end} for _, start, end in words],
+        }), flush=True)
 
 
 main()

@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("the aligner is not installed: run `cargo xtask setup --peers pocketsphinx`");
     }
     let mut command = Command::new(python);
-    command.arg(root().join("xtask").join("peers").join("align.py"));
+    command.arg(root().join("xtask").join("peers").join("align_rows.py"));
     eprintln!("$ {}", shown(&command));
     let mut child = command
         .stdin(Stdio::piped())

@@ -11,6 +11,7 @@ use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
+use crate::{bench_decode, bench_live, scene_text};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
@@ -18,9 +19,9 @@ use std::process::Command;
 /// A measurement as a program prints it.
 #[derive(Debug, Deserialize)]
 pub struct Measured {
-    work: String,
-    value: f64,
-    unit: String,
+    pub work: String,
+    pub value: f64,
+    pub unit: String,
 }
 
 /// A bench of the trainer against a PyTorch script.
@@ -99,16 +100,26 @@ pub fn run(named: &Named) -> Result<()> {
     if let Some(bench) = AGAINST.iter().find(|bench| bench.name == name) {
         return against(bench, named.cpu_time);
     }
-    if name == "recognize" {
-        return recognize(named);
-    }
-    if name == "scene-text" {
-        return crate::scene_text::run(named);
+    match name {
+        "recognize" => return recognize(named),
+        "decode" => return bench_decode::run(named),
+        "live" => return bench_live::live(named),
+        "soak" => return bench_live::soak(named),
+        "hearing" => return bench_live::hearing(named),
+        "scene-text" => return scene_text::run(named),
+        _ => {}
     }
     let names: Vec<&str> = AGAINST
         .iter()
         .map(|bench| bench.name)
-        .chain(["recognize", "scene-text"])
+        .chain([
+            "recognize",
+            "decode",
+            "live",
+            "soak",
+            "hearing",
+            "scene-text",
+        ])
         .collect();
     bail!(
         "no bench is called {name:?}; there are: {}",
@@ -299,6 +310,22 @@ mod tests {
             expected.map(|(work, value)| (work.to_owned(), value, "ms".to_owned()))
         );
         assert_eq!(medians(&[]), []);
+    }
+
+    #[test]
+    fn both_sides_are_run_with_the_same_arguments() {
+        let train = &AGAINST[0];
+        let runs = train.runs(false);
+        assert_eq!(runs.len(), train.threads.len() + train.memory.len());
+        assert_eq!(runs[1], (vec!["--threads".into(), "2".into()], ROUNDS));
+        let (memory, rounds) = &runs[2];
+        assert_eq!(memory.join(" "), "--threads 1 --memory --network reference");
+        assert_eq!(*rounds, 1);
+        let by_cpu = train.runs(true);
+        assert_eq!(by_cpu[0].0.join(" "), "--threads 1 --cpu-time");
+        assert_eq!(by_cpu.len(), 1 + train.memory.len(), "one thread only");
+        assert_eq!((train.goal)("memory of a train step, text"), 1.0);
+        assert_eq!((train.goal)("train step, text"), 1.1);
     }
 
     #[test]

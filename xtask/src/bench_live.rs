@@ -121,7 +121,9 @@ fn recordings(named: &Named) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
             let row: Value = serde_json::from_str(line)?;
-            let path = row["audio_filepath"].as_str().context("a row without audio_filepath")?;
+            let path = row["audio_filepath"]
+                .as_str()
+                .context("a row without audio_filepath")?;
             Ok(folder.join(path))
         })
         .collect::<Result<Vec<PathBuf>>>()?;
@@ -131,17 +133,20 @@ fn recordings(named: &Named) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
 /// The summary of a peer on an4's development set.
 fn peers(named: &Named, set: Option<&Path>, peer: &str) -> Result<Value> {
     let folder = set.context("the set an4 is not under --data")?;
-    let script = named.scripts().join("peers.py");
+    let script = named.scripts()?.join("peers.py");
     if !script.is_file() {
-        bail!("{} is not there: name its folder with --peer-scripts", script.display());
+        bail!(
+            "{} is not there: name its folder with --peer-scripts",
+            script.display()
+        );
     }
     let data = folder.parent().unwrap_or(folder);
-    let text = process::output(
-        Command::new(interpreter())
-            .arg(script)
-            .arg(data)
-            .args(["an4", peer, "--manifest", "dev.jsonl"]),
-    )?;
+    let text = process::output(Command::new(interpreter()).arg(script).arg(data).args([
+        "an4",
+        peer,
+        "--manifest",
+        "dev.jsonl",
+    ]))?;
     text.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .find(|row| row["type"] == "summary")

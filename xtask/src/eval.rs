@@ -2,6 +2,7 @@
 //! users have: `acolyte transcribe --json` on the files of a manifest, then `acolyte score` against it.
 
 use crate::Named;
+use crate::eval_decode;
 use crate::process::{self, root};
 use crate::setup;
 use crate::table::{self, Row};
@@ -68,17 +69,15 @@ pub fn run(named: &Named) -> Result<()> {
     let name = named.name.as_deref().unwrap_or_default();
     match name {
         "speech" => speech(named),
-        _ => bail!("no evaluation is called {name:?}; there are: speech"),
+        "decode" => eval_decode::run(named),
+        _ => bail!("no evaluation is called {name:?}; there are: speech, decode"),
     }
 }
 
 fn speech(named: &Named) -> Result<()> {
     setup::ready()?;
     let program = process::release("acolyte-cli", "acolyte")?;
-    let data = match &named.data {
-        Some(folder) => std::path::absolute(folder)?,
-        None => root().join("../shared/data"),
-    };
+    let data = named.sets()?;
     let mut rows = Vec::new();
     for set in &SPEECH {
         let manifest = data.join(set.name).join("dev.jsonl");

@@ -4,10 +4,14 @@
 
 mod align;
 mod bench;
+mod bench_decode;
+mod bench_live;
 mod demo;
 mod eval;
+mod eval_decode;
 mod peers;
 mod pins;
+mod plot;
 mod process;
 mod reproduce;
 mod scene_text;
@@ -54,6 +58,9 @@ pub struct Named {
     /// Folder with the data sets [default: ../shared/data beside the repository].
     #[arg(long, env = "ACOLYTE_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Folder with the scripts that run the peers [default: ../shared/bench beside the repository].
+    #[arg(long, env = "ACOLYTE_PEER_SCRIPTS", value_name = "DIR")]
+    peer_scripts: Option<PathBuf>,
     /// Model to measure: a name under models/ or a file.
     #[arg(long, default_value = "speech-tiny")]
     model: String,
@@ -61,6 +68,24 @@ pub struct Named {
     /// busy machine.
     #[arg(long)]
     cpu_time: bool,
+}
+
+impl Named {
+    /// The folder with the peers' scripts.
+    fn scripts(&self) -> anyhow::Result<PathBuf> {
+        Ok(match &self.peer_scripts {
+            Some(folder) => std::path::absolute(folder)?,
+            None => process::root().join("../shared/bench"),
+        })
+    }
+
+    /// The folder with the data sets.
+    fn sets(&self) -> anyhow::Result<PathBuf> {
+        Ok(match &self.data {
+            Some(folder) => std::path::absolute(folder)?,
+            None => process::root().join("../shared/data"),
+        })
+    }
 }
 
 fn main() -> ExitCode {

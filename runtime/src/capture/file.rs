@@ -21,8 +21,7 @@ impl PacedAudio {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] unless `speed` is above 0.
     pub fn new(audio: Audio, speed: f64) -> Result<Self> {
-        // Written so that NaN is refused too.
-        if !(speed > 0.0) {
+        if speed.is_nan() || speed <= 0.0 {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("a pace of {speed}: above 0 is expected, 1 for the recording's own"),

@@ -42,6 +42,9 @@ pub(crate) struct BeamSettings {
     pub tokens: Limits,
     /// What the blank's probability is multiplied by.
     pub blank_factor: f64,
+    /// Whether the width is that of each length: where a whole text is prescribed, the many improbable short
+    /// prefixes must not crowd out the few that are nearly complete.
+    pub by_length: bool,
 }
 
 /// A prefix that is not in the beam and may get in.
@@ -110,7 +113,7 @@ impl Beam {
             tree: PrefixTree::with_capacity(room),
             states,
             alignments: Alignments::with_capacity(room),
-            entries: Entries::new(blank),
+            entries: Entries::new(blank, settings.width),
             candidates: Vec::new(),
             heavy: Vec::new(),
             holes: Vec::new(),
@@ -147,7 +150,7 @@ impl Beam {
         if changes {
             self.choose(best);
         }
-        (self.entries).settle(now, |token| self.shortlist.prob(frame, token));
+        self.entries.settle(now);
         if changes {
             self.rearrange();
         }
@@ -173,13 +176,17 @@ impl Beam {
     fn extend(&mut self, carried: Extremes) -> f64 {
         let width = self.settings.width;
         let mut best = carried.best;
-        let full = self.entries.len() >= width;
+        let full = self.entries.len() >= width && !self.settings.by_length;
         let mut bar = carried.best * self.settings.least;
         if full {
             bar = bar.max(carried.worst);
         }
         // When so many are found, the bar is raised to what the beam would keep of them.
-        let mut crowd = width / 2;
+        let mut crowd = if self.settings.by_length {
+            usize::MAX
+        } else {
+            width / 2
+        };
         for at in 0..self.shortlist.picks().len() {
             let pick = self.shortlist.picks()[at];
             // Picks come with the farthest reach first.
@@ -236,11 +243,16 @@ impl Beam {
     fn cut(&mut self, best: f64) -> Option<Cut> {
         let carried = self.entries.fresh.iter().map(|mass| mass.total());
         let candidates = self.candidates.iter().map(|candidate| candidate.mass);
-        (self.ranking).cut(carried.chain(candidates), best, self.settings.width)
+        (self.ranking).cut(carried, candidates, best, self.settings.width)
     }
 
     /// Chooses what stays and what gets in: the heaviest, none lighter than a part of the best.
     fn choose(&mut self, best: f64) {
+        if self.settings.by_length {
+            let kept = self.kept_by_length();
+            let mut kept = kept.into_iter();
+            return self.divide(|mass| kept.next().unwrap_or(false) & (mass > 0.0));
+        }
         let mut bar = best * self.settings.least;
         let mut room = self.settings.width;
         if let Some(cut) = self.cut(best)
@@ -250,21 +262,50 @@ impl Beam {
             room -= cut.above;
         }
         // Of equals at the width's cut, the oldest stay.
-        let mut admit = |mass: f64| {
+        self.divide(|mass| {
             let tied = (mass == bar) & (mass > 0.0) & (room > 0);
             room -= usize::from(tied);
             (mass > bar) | tied
+        });
+    }
+
+    /// Which of the prefixes in the beam, and after them of the candidates, are among the heaviest of their length.
+    fn kept_by_length(&self) -> Vec<bool> {
+        let Some(guide) = &self.guide else {
+            return vec![true; self.entries.len() + self.candidates.len()];
         };
-        let dropped = self.entries.fresh.iter().map(|mass| !admit(mass.total()));
+        let state = |slot: usize| self.states[self.entries.prefixes[slot].node as usize];
+        let inside = (self.entries.fresh.iter().enumerate())
+            .map(|(slot, mass)| (guide.length(&state(slot)), mass.total()));
+        let outside = self.candidates.iter().map(|candidate| {
+            let next = guide.next(&state(candidate.from as usize), candidate.token);
+            (guide.length(&next), candidate.mass)
+        });
+        let ranked: Vec<(u32, f64)> = inside.chain(outside).collect();
+        let mut order: Vec<usize> = (0..ranked.len()).collect();
+        // Of equals the oldest stay, for the sort is stable.
+        order.sort_by(|&a, &b| {
+            let (a, b) = (ranked[a], ranked[b]);
+            a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
+        });
+        let mut kept = vec![false; ranked.len()];
+        for same in order.chunk_by(|&a, &b| ranked[a].0 == ranked[b].0) {
+            for &place in &same[..same.len().min(self.settings.width)] {
+                kept[place] = true;
+            }
+        }
+        kept
+    }
+
+    /// Drops prefixes and makes candidates newcomers: `stays` is asked about each, in order.
+    fn divide(&mut self, mut stays: impl FnMut(f64) -> bool) {
+        let dropped = self.entries.fresh.iter().map(|mass| !stays(mass.total()));
         select(&mut self.holes, dropped);
         for &hole in &self.holes {
             let prefix = &self.entries.prefixes[hole as usize];
             self.tree.set_slot(prefix.node, NONE);
         }
-        let admitted = self
-            .candidates
-            .iter()
-            .map(|candidate| admit(candidate.mass));
+        let admitted = (self.candidates.iter()).map(|candidate| stays(candidate.mass));
         select(&mut self.heavy, admitted);
         for at in 0..self.heavy.len() {
             self.admit(self.candidates[self.heavy[at] as usize]);

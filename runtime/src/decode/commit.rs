@@ -200,26 +200,14 @@ impl Beam {
         (self.complete().first()).map_or(f64::NEG_INFINITY, |best| best.0)
     }
 
-    /// The best complete readings, at most `count` that `distinct` lets pass, best first.
-    pub fn finish(
-        &self,
-        count: usize,
-        mut distinct: impl FnMut(&Hypothesis) -> bool,
-    ) -> Vec<Hypothesis> {
-        let mut readings = Vec::new();
-        for (score, slot) in self.complete() {
-            if readings.len() == count {
-                break;
-            }
+    /// The complete readings, best first; two may have the same text in other tokens.
+    pub fn readings(&self) -> impl Iterator<Item = Hypothesis> {
+        self.complete().into_iter().map(|(score, slot)| {
             let mut tokens = self.committed.clone();
             let ids = self.tree.tokens(ROOT, self.entries.prefixes[slot].node);
             self.spans(self.entries.trace(slot, self.frames), &ids, &mut tokens);
-            let reading = Hypothesis { score, tokens };
-            if distinct(&reading) {
-                readings.push(reading);
-            }
-        }
-        readings
+            Hypothesis { score, tokens }
+        })
     }
 
     /// Nodes, links and prefixes kept: what the memory of a search is made of.
@@ -245,6 +233,7 @@ mod tests {
             least: 1e-6,
             tokens,
             blank_factor: 1.0,
+            by_length: false,
         };
         Beam::new(vocabulary, 0, settings, None)
     }
@@ -316,7 +305,7 @@ mod tests {
             most = most.max(beam.size().0);
         }
         assert!(most < 3 * MOST_TENTATIVE as usize, "{most} nodes");
-        let readings = beam.finish(5, |_| true);
+        let readings: Vec<Hypothesis> = beam.readings().collect();
         assert_eq!(readings.len(), 1);
         assert_eq!(readings[0].tokens[0].id, 1);
         assert!(readings[0].score < 0.7f64.ln(), "{}", readings[0].score);

@@ -4,6 +4,7 @@
 //! ([`Transcript::margin`](crate::Transcript::margin)) tells how much force that took.
 
 use super::pattern::Pattern;
+use super::plan::spell;
 use super::trie::{ByteTrie, START};
 use crate::{Error, ErrorKind, Result, Tokens};
 use std::collections::BTreeSet;
@@ -41,7 +42,8 @@ pub(crate) struct Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RuleState {
     phrase: u32,
-    pattern: u32,
+    /// Characters read, which is where it stands in the pattern.
+    pub read: u32,
 }
 
 impl Rules {
@@ -124,7 +126,7 @@ impl Rules {
     pub fn start(&self) -> RuleState {
         RuleState {
             phrase: START,
-            pattern: 0,
+            read: 0,
         }
     }
 
@@ -134,17 +136,18 @@ impl Rules {
             Some(phrases) => phrases.walk(state.phrase, text.as_bytes())?,
             None => START,
         };
-        let pattern = match &self.pattern {
-            Some(pattern) => pattern.step(state.pattern, text)?,
-            None => 0,
+        let read = match &self.pattern {
+            Some(pattern) => pattern.step(state.read, text)?,
+            // No phrase has so many; where nothing is prescribed the number means nothing.
+            None => state.read.saturating_add(text.chars().count() as u32),
         };
-        Some(RuleState { phrase, pattern })
+        Some(RuleState { phrase, read })
     }
 
     /// Whether the text may end here.
     pub fn complete(&self, state: RuleState) -> bool {
         let phrase = (self.phrases.as_ref()).is_none_or(|trie| trie.key(state.phrase).is_some());
-        phrase && (self.pattern.as_ref()).is_none_or(|pattern| pattern.complete(state.pattern))
+        phrase && (self.pattern.as_ref()).is_none_or(|pattern| pattern.complete(state.read))
     }
 }
 
@@ -152,7 +155,7 @@ impl Rules {
 fn phrase_trie(phrases: &[String], tokens: &Tokens) -> Result<ByteTrie> {
     let mut texts = BTreeSet::new();
     for phrase in phrases {
-        let text = tokens.text(&tokens.encode(phrase)?);
+        let text = tokens.text(&spell("phrase", phrase, tokens)?);
         if text.is_empty() {
             let message = "a phrase is empty; leave it out";
             return Err(Error::new(ErrorKind::InvalidArgument, message));

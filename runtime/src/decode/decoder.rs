@@ -44,6 +44,7 @@ pub(super) enum Engine {
 }
 
 impl Engine {
+    #[inline]
     fn step(&mut self, frame: &Frame<'_>) {
         match self {
             Self::Greedy(greedy) => greedy.step(frame),
@@ -184,8 +185,7 @@ impl Decoder {
     /// Where nothing at all fits the constraints or the lexicon, the reading is empty and its score and margin
     /// are minus infinity.
     pub fn finish(self) -> Result<NBest<FrameSpan>> {
-        let score = self.search.best_score();
-        let margin = self.free.as_ref().map(|free| score - free.best_score());
+        let free = self.free.as_ref().map(Engine::best_score);
         let silence = assemble::silence_confidence(self.blank_path, self.frames);
         let read = |tokens, score, margin| {
             let reading = Reading {
@@ -195,27 +195,34 @@ impl Decoder {
             };
             assemble::transcript(&self.tokens, tokens, reading)
         };
-        let found: Vec<Transcript<FrameSpan>> = match self.search {
+        let mut found: Vec<Transcript<FrameSpan>> = Vec::new();
+        match self.search {
             Engine::Greedy(greedy) => {
-                let margin = greedy.margin();
-                vec![read(greedy.into_emitted(), score, margin)]
+                let (score, margin) = (greedy.score(), greedy.margin());
+                found.push(read(greedy.into_emitted(), score, margin));
             }
             Engine::Beam(beam) => {
                 let mut texts = HashSet::new();
-                let readings = beam.finish(self.n_best, |reading| {
-                    let ids: Vec<u32> = reading.tokens.iter().map(|token| token.id).collect();
-                    self.n_best == 1 || texts.insert(self.tokens.text(&ids))
-                });
-                let free = margin.map(|margin| score - margin);
-                (readings.into_iter())
-                    .map(|r| read(r.tokens, r.score, free.map(|free| r.score - free)))
-                    .collect()
+                for reading in beam.readings() {
+                    if found.len() == self.n_best {
+                        break;
+                    }
+                    let score = reading.score;
+                    let reading = read(reading.tokens, score, free.map(|free| score - free));
+                    if self.n_best == 1 || texts.insert(reading.text.clone()) {
+                        found.push(reading);
+                    }
+                }
             }
-        };
+        }
         let mut found = found.into_iter();
         let best = match found.next() {
             Some(best) => best,
-            None => read(Vec::new(), score, margin.map(|_| f64::NEG_INFINITY)),
+            None => read(
+                Vec::new(),
+                f64::NEG_INFINITY,
+                free.map(|_| f64::NEG_INFINITY),
+            ),
         };
         Ok(NBest::new(best, found.collect()))
     }

@@ -6,6 +6,13 @@
 use super::align::{Alignments, Trace};
 use super::prefix::{NONE, PrefixTree, ROOT};
 
+/// The part of a prefix's mass that an alignment must have to be followed: where nobody says the last token, it begins
+/// anew in every frame, with hardly any mass, and the next time it is said begins it anew in any case.
+const WORTH_FOLLOWING: f64 = 1e-3;
+
+/// The most prefixes that room is made for ahead of time.
+const MOST_ROOM: usize = 1 << 10;
+
 /// What a prefix sums up: alignments that end in a blank, and in its last token.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mass {
@@ -14,6 +21,11 @@ pub(crate) struct Mass {
 }
 
 impl Mass {
+    pub const NONE: Self = Self {
+        blank: 0.0,
+        label: 0.0,
+    };
+
     pub fn total(self) -> f64 {
         self.blank + self.label
     }
@@ -53,8 +65,10 @@ pub(crate) struct Entries {
     pub traces: Vec<Traces>,
     /// Which tokens lead from each prefix to another one in the beam: bit `token % 64` is set.
     children: Vec<u64>,
-    /// Slots whose last token begins anew in the current frame: the link and the probability.
-    restarts: Vec<(u32, u32, f32)>,
+    /// The probability of each prefix's last token in the current frame.
+    peaks: Vec<f32>,
+    /// Slots whose last token begins anew in the current frame, and the link that it gets.
+    restarts: Vec<(u32, u32)>,
 }
 
 /// The range of the masses after a frame.
@@ -65,29 +79,37 @@ pub(crate) struct Extremes {
 }
 
 impl Entries {
-    /// The empty prefix alone, with all the mass.
-    pub fn new(blank: u32) -> Self {
-        Self {
-            masses: vec![Mass {
-                blank: 1.0,
-                label: 0.0,
-            }],
-            fresh: Vec::new(),
-            prefixes: vec![Prefix {
-                gain: 1.0,
-                node: ROOT,
-                parent: NONE,
-                parent_slot: NONE,
-                last: blank,
-            }],
-            traces: vec![Traces {
-                blank: Trace::EMPTY,
-                label_link: NONE,
-                label_peak: 0.0,
-            }],
-            children: vec![0],
+    /// The empty prefix alone, with all the mass, and room for `width` prefixes.
+    pub fn new(blank: u32, width: usize) -> Self {
+        let room = width.min(MOST_ROOM);
+        let mut entries = Self {
+            masses: Vec::with_capacity(room),
+            fresh: Vec::with_capacity(room),
+            prefixes: Vec::with_capacity(room),
+            traces: Vec::with_capacity(room),
+            children: Vec::with_capacity(room),
+            peaks: Vec::with_capacity(room),
             restarts: Vec::new(),
-        }
+        };
+        let mass = Mass {
+            blank: 1.0,
+            label: 0.0,
+        };
+        let prefix = Prefix {
+            gain: 1.0,
+            node: ROOT,
+            parent: NONE,
+            parent_slot: NONE,
+            last: blank,
+        };
+        let traces = Traces {
+            blank: Trace::EMPTY,
+            label_link: NONE,
+            label_peak: 0.0,
+        };
+        entries.push(mass, prefix, traces);
+        entries.children.push(0);
+        entries
     }
 
     pub fn len(&self) -> usize {
@@ -145,54 +167,73 @@ impl Entries {
         mut prob: impl FnMut(u32) -> f32,
     ) -> Extremes {
         let (mut best, mut worst) = (0.0f64, f64::INFINITY);
-        self.fresh.clear();
+        let count = self.prefixes.len();
+        self.fresh.resize(count, Mass::NONE);
+        self.peaks.resize(count, 0.0);
         self.restarts.clear();
-        for (slot, (mass, prefix)) in self.masses.iter().zip(&self.prefixes).enumerate() {
-            let peak = prob(prefix.last);
-            let prob = f64::from(peak);
+        // Slices of one length: the loop needs no checks but the one of the parent's slot.
+        let (masses, prefixes) = (&self.masses[..count], &self.prefixes[..count]);
+        let (fresh, peaks) = (&mut self.fresh[..count], &mut self.peaks[..count]);
+        for slot in 0..count {
+            let (mass, prefix) = (masses[slot], prefixes[slot]);
+            peaks[slot] = prob(prefix.last);
+            let prob = f64::from(peaks[slot]);
             let mut label = mass.label * prob;
-            if prefix.parent_slot != NONE {
-                let parent = prefix.parent_slot as usize;
-                let received = self.handed(parent, prefix.last) * prob * prefix.gain;
-                if received > label {
-                    let trace = self.continued(parent, prefix.last, now);
-                    let link = alignments.extend(trace, now);
-                    self.restarts.push((slot as u32, link, peak));
+            let blank = mass.total() * blank_prob;
+            if let Some(parent) = masses.get(prefix.parent_slot as usize) {
+                let repeats = prefixes[prefix.parent_slot as usize].last == prefix.last;
+                let handed = if repeats {
+                    parent.blank
+                } else {
+                    parent.total()
+                };
+                let received = handed * prob * prefix.gain;
+                if received > label && received > blank * WORTH_FOLLOWING {
+                    self.restarts.push((slot as u32, NONE));
                 }
                 label += received;
             }
-            let next = Mass {
-                blank: mass.total() * blank_prob,
-                label,
-            };
+            let next = Mass { blank, label };
             let total = next.total();
             best = if total > best { total } else { best };
             worst = if total < worst { total } else { worst };
-            self.fresh.push(next);
+            fresh[slot] = next;
+        }
+        for at in 0..self.restarts.len() {
+            let slot = self.restarts[at].0 as usize;
+            let prefix = self.prefixes[slot];
+            let trace = self.continued(prefix.parent_slot as usize, prefix.last, now);
+            self.restarts[at].1 = alignments.extend(trace, now);
         }
         Extremes { best, worst }
     }
 
     /// Moves the alignments through the current frame and makes the fresh masses the current ones.
     #[inline]
-    pub fn settle(&mut self, now: u64, mut prob: impl FnMut(u32) -> f32) {
-        let entries = self.masses.iter().zip(&self.prefixes).zip(&mut self.traces);
-        for ((mass, prefix), traces) in entries {
-            if mass.label >= mass.blank {
+    pub fn settle(&mut self, now: u64) {
+        let count = self.masses.len();
+        let (masses, peaks) = (&self.masses[..count], &self.peaks[..count]);
+        let traces = &mut self.traces[..count];
+        for slot in 0..count {
+            let traces = &mut traces[slot];
+            if masses[slot].label >= masses[slot].blank {
                 traces.blank = Trace {
                     link: traces.label_link,
                     peak: traces.label_peak,
                     end: now,
                 };
             }
-            let peak = prob(prefix.last);
-            if peak > traces.label_peak {
-                traces.label_peak = peak;
-            }
+            let peak = peaks[slot];
+            traces.label_peak = if peak > traces.label_peak {
+                peak
+            } else {
+                traces.label_peak
+            };
         }
-        for &(slot, link, peak) in &self.restarts {
-            let traces = &mut self.traces[slot as usize];
-            (traces.label_link, traces.label_peak) = (link, peak);
+        for &(slot, link) in &self.restarts {
+            let slot = slot as usize;
+            let traces = &mut self.traces[slot];
+            (traces.label_link, traces.label_peak) = (link, self.peaks[slot]);
         }
         std::mem::swap(&mut self.masses, &mut self.fresh);
     }

@@ -16,6 +16,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Reads frame `t` of `scores`; `number` is its place in the stream, for the message.
+#[inline]
 pub(crate) fn read<'s, 'a: 's>(
     scores: &LogProbs<'a>,
     t: usize,
@@ -45,6 +46,7 @@ pub(crate) fn read<'s, 'a: 's>(
 
 impl Frame<'_> {
     /// The natural logarithm of token `id`'s probability.
+    #[inline]
     pub fn log_prob(&self, id: usize) -> f32 {
         match self.values {
             OutputValues::Probs => self.scores[id].ln(),
@@ -53,6 +55,7 @@ impl Frame<'_> {
     }
 
     /// Token `id`'s probability.
+    #[inline]
     pub fn prob(&self, id: usize) -> f32 {
         match self.values {
             OutputValues::Probs => self.scores[id],
@@ -62,14 +65,14 @@ impl Frame<'_> {
         }
     }
 
-    /// All tokens' probabilities, `[V]`, in place of what `probs` holds.
-    pub fn probs(&self, probs: &mut Vec<f32>) {
-        probs.clear();
+    /// All tokens' probabilities, `[V]`, in place of what `probs`, as long, holds.
+    pub fn probs(&self, probs: &mut [f32]) {
         match self.values {
-            OutputValues::Probs => probs.extend_from_slice(self.scores),
+            OutputValues::Probs => probs.copy_from_slice(self.scores),
             OutputValues::Logits | OutputValues::LogProbs => {
-                let log_probs = self.scores.iter().map(|score| score - self.log_norm);
-                probs.extend(log_probs.map(logmath::exp));
+                for (prob, score) in probs.iter_mut().zip(self.scores) {
+                    *prob = logmath::exp(score - self.log_norm);
+                }
             }
         }
     }

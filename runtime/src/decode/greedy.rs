@@ -22,7 +22,7 @@ pub(crate) struct Greedy {
     emitted: Vec<TokenSpan<FrameSpan>>,
     /// Log-prob of the best path.
     best_path: f64,
-    /// Log-prob of the best path when every token is allowed.
+    /// Log-prob of the best path when every token is allowed; kept where not every token is.
     free_path: f64,
 }
 
@@ -41,6 +41,7 @@ impl Greedy {
     }
 
     /// Takes in the next frame.
+    #[inline]
     pub fn step(&mut self, frame: &Frame<'_>) {
         // Most frames are blanks: one comparison tells.
         let free = if frame.scores[self.blank] == frame.peak {
@@ -53,11 +54,12 @@ impl Greedy {
         } else {
             self.best_allowed(frame)
         };
-        let log_prob = f64::from(frame.log_prob(best));
-        self.best_path += log_prob;
-        self.free_path += f64::from(frame.log_prob(free));
+        self.best_path += f64::from(frame.log_prob(best));
+        if self.allowed.is_some() {
+            self.free_path += f64::from(frame.log_prob(free));
+        }
         if best != self.blank {
-            let confidence = (log_prob.exp() as f32).min(1.0);
+            let confidence = frame.prob(best).min(1.0);
             let end = self.frames + 1;
             match self.emitted.last_mut() {
                 Some(token) if best == self.previous => {

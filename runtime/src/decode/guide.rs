@@ -162,6 +162,11 @@ impl Guide {
         state
     }
 
+    /// Characters read of a text that is prescribed as a whole, 0 of others.
+    pub fn length(&self, state: &State) -> u32 {
+        state.rules.read
+    }
+
     /// Where a whole text is prescribed, the tokens that it may be made of.
     pub fn useful(&self) -> Option<&[u32]> {
         self.useful.as_deref()

@@ -186,6 +186,30 @@ proptest! {
     }
 
     #[test]
+    fn a_pattern_is_filled_where_that_is_possible(logits in logits(7), width in 1usize..4) {
+        let tokens = tokens(true, 0);
+        let truth = brute_force(&logits, &tokens);
+        let fits = |text: &str| {
+            let c: Vec<char> = text.chars().collect();
+            c.len() == 4 && c[0].is_alphabetic() && c[1].is_alphabetic() && c[2] == ' ' && c[3].is_alphabetic()
+        };
+        let pattern = || Constraint::Pattern("AA A".into());
+        let best = (truth.iter())
+            .filter(|(ids, _)| fits(&tokens.text(ids)))
+            .map(|(_, score)| *score)
+            .fold(f64::NEG_INFINITY, f64::max);
+        let exact = decode(&exhaustive().constrain(pattern()), &tokens, &logits);
+        let narrow = decode(&Decoding::beam(width).constrain(pattern()), &tokens, &logits);
+        if best > f64::NEG_INFINITY {
+            prop_assert!((exact.best().score - best).abs() < 1e-5);
+            prop_assert!(fits(&narrow.best().text), "{:?}", narrow.best().text);
+            prop_assert!(narrow.best().score <= best + 1e-5);
+        } else {
+            prop_assert_eq!(&narrow.best().text, "");
+        }
+    }
+
+    #[test]
     fn chunks_change_no_bit(logits in logits(40), cuts in prop::collection::vec(0usize..7, 0..30), width in 1usize..30) {
         let tokens = tokens(true, 1);
         for decoding in [
@@ -337,6 +361,29 @@ fn a_phrase_is_told_from_everything_else() {
 }
 
 #[test]
+fn one_of_thousands_of_phrases_is_found_even_in_something_else() {
+    let tokens = tokens(false, 0);
+    let spell = |n: u32| -> String {
+        let digits = (0..12).map(|place| ["a", "b"][(n >> place & 1) as usize]);
+        digits.collect()
+    };
+    let phrases: Vec<String> = (0..4096).map(spell).collect();
+    let decoding = Decoding::greedy().constrain(Constraint::phrases(&phrases));
+    let say = |path: &[usize]| {
+        let logits = Array2::from_shape_fn(
+            (path.len(), 4),
+            |(t, v)| if path[t] == v { 9.0 } else { 0.0 },
+        );
+        decode(&decoding, &tokens, &logits).into_best()
+    };
+    let path: Vec<usize> = [1, 2, 0, 2, 1, 2, 1, 0, 1, 2, 0, 2, 1, 0, 1, 2].into();
+    assert_eq!(say(&path).text, "abbabaabbaab");
+    let other = say(&[3; 40]);
+    assert_eq!(other.text.len(), 12, "{other:?}");
+    assert!(other.margin.unwrap() < -50.0);
+}
+
+#[test]
 fn bad_settings_are_refused() {
     let cut = |score_cut, token_cut, max_tokens| {
         let beam = BeamSearch {
@@ -366,7 +413,7 @@ fn bad_settings_are_refused() {
         (Decoding::beam(4).lexicon::<&str>([]), "lexicon is empty"),
         (
             Decoding::beam(4).lexicon(["a", "xa"]),
-            "lexicon word \"xa\"",
+            "lexicon word: the tokens cannot spell 'x' at position 1 of \"xa\"",
         ),
         (Decoding::beam(4).lexicon(["a b"]), "more than one word"),
         (open, "outside the lexicon"),

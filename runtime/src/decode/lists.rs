@@ -64,11 +64,73 @@ pub struct DecodingFile {
 }
 
 impl DecodingFile {
+    /// The same with what `over` says in place of its own.
+    #[must_use]
+    pub fn overridden_by(self, over: Self) -> Self {
+        Self {
+            beam: over.beam.or(self.beam),
+            nbest: over.nbest.or(self.nbest),
+            blank_penalty: over.blank_penalty.or(self.blank_penalty),
+            word_bonus: over.word_bonus.or(self.word_bonus),
+            lm: over.lm.or(self.lm),
+            lm_weight: over.lm_weight.or(self.lm_weight),
+            lexicon: over.lexicon.or(self.lexicon),
+            lexicon_open: over.lexicon_open.or(self.lexicon_open),
+            lexicon_open_word: over.lexicon_open_word.or(self.lexicon_open_word),
+            lexicon_open_letter: over.lexicon_open_letter.or(self.lexicon_open_letter),
+            hotwords: over.hotwords.or(self.hotwords),
+            phrases: over.phrases.or(self.phrases),
+            alphabet: over.alphabet.or(self.alphabet),
+            pattern: over.pattern.or(self.pattern),
+            reject: over.reject.or(self.reject),
+        }
+    }
+
+    /// The same with paths that are relative to `folder` made relative to the working directory.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        let paths = [
+            &mut self.lm,
+            &mut self.lexicon,
+            &mut self.hotwords,
+            &mut self.phrases,
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
+        self
+    }
+
+    /// Refuses settings that would have no effect: what was meant is something else.
+    fn check(&self) -> Result<()> {
+        let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
+        if self.lm.is_none() && self.lm_weight.is_some() {
+            return refuse("lm-weight is given without lm, the model it weighs");
+        }
+        let costs = self.lexicon_open_word.or(self.lexicon_open_letter);
+        if self.lexicon.is_none() && (costs.is_some() || self.lexicon_open == Some(true)) {
+            return refuse("an open lexicon is asked for without lexicon, the list of words");
+        }
+        let constrained =
+            self.alphabet.is_some() || self.phrases.is_some() || self.pattern.is_some();
+        if self.reject.is_some() && !constrained {
+            return refuse(
+                "reject is given without phrases, alphabet or pattern: only what is constrained has a margin",
+            );
+        }
+        if self.beam == Some(0) && self.nbest.is_some_and(|count| count > 1) {
+            return refuse("greedy decoding (beam 0) has one reading only; nbest needs a beam");
+        }
+        Ok(())
+    }
+
     /// Reads the files and makes the settings.
     ///
-    /// Fails with [`ErrorKind::Io`] where a file cannot be read, and as [`read_list`], [`read_hotwords`] and
-    /// [`NgramModel::open`] do.
+    /// Fails with [`ErrorKind::InvalidArgument`] on a setting that only means something together with one
+    /// that is missing, with [`ErrorKind::Io`] where a file cannot be read, and as [`read_list`],
+    /// [`read_hotwords`] and [`NgramModel::open`] do.
     pub fn resolve(&self, folder: &Path) -> Result<Decoding> {
+        self.check()?;
         let needs_beam = self.lm.is_some()
             || self.lexicon.is_some()
             || self.hotwords.is_some()
@@ -246,6 +308,13 @@ mod tests {
         let greedy = DecodingFile::default().resolve(folder.path()).unwrap();
         assert_eq!(greedy.search, Search::Greedy);
         assert!(serde_json::from_str::<DecodingFile>(r#"{"beams": 3}"#).is_err());
+        let short = r#"{"hotwords": "hot.txt", "nbest": 2, "lm-weight": 0.9}"#;
+        let over: DecodingFile = serde_json::from_str(short).unwrap();
+        let both = file.within(folder.path());
+        let both = both.overridden_by(over.within(folder.path()));
+        let decoding = both.resolve(Path::new("elsewhere")).unwrap();
+        assert_eq!((decoding.reject, decoding.n_best), (Some(-8.0), 2));
+        assert_eq!(decoding.lm.unwrap().weight, 0.9);
         let missing = DecodingFile {
             phrases: Some("none.txt".into()),
             ..DecodingFile::default()
@@ -253,5 +322,24 @@ mod tests {
         let error = missing.resolve(folder.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("none.txt"), "{error}");
+    }
+
+    #[test]
+    fn settings_without_effect_are_refused() {
+        for (text, message) in [
+            (r#"{"lm-weight": 1}"#, "without lm"),
+            (r#"{"lexicon-open": true}"#, "without lexicon"),
+            (r#"{"lexicon-open-letter": 1}"#, "without lexicon"),
+            (r#"{"reject": -5}"#, "without phrases"),
+            (r#"{"beam": 0, "nbest": 2}"#, "needs a beam"),
+        ] {
+            let file: DecodingFile = serde_json::from_str(text).unwrap();
+            let error = file.resolve(Path::new("")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(
+                error.to_string().contains(message),
+                "{error} lacks {message}"
+            );
+        }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) enum BadFrame {
 }
 
 /// The maximum of a frame. Refuses NaN, plus infinity and frames without any possible token.
+#[inline]
 pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let mut nan = [0u32; LANES];
@@ -36,7 +37,7 @@ pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
     if nan.iter().fold(0, |any, &nan| any | nan) != 0 {
         return Err(BadFrame::Nan);
     }
-    let value = (largest.into_iter()).fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let value = largest_lane(largest);
     if value == f32::INFINITY {
         return Err(BadFrame::Infinite);
     }
@@ -44,6 +45,24 @@ pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
         return Err(BadFrame::Impossible);
     }
     Ok(value)
+}
+
+/// The largest of all lanes, halving them: one after the other would wait for each comparison.
+#[inline]
+fn largest_lane(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            let other = lanes[lane + half];
+            lanes[lane] = if other > lanes[lane] {
+                other
+            } else {
+                lanes[lane]
+            };
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// The first place of `value` in a frame that has it, looking at a whole chunk at a time.

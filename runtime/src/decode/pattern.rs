@@ -6,7 +6,7 @@
 use crate::{Error, ErrorKind, Result};
 
 /// The longest pattern, in characters.
-const MOST_CHARACTERS: usize = 1024;
+const MOST_CHARACTERS: usize = 256;
 
 /// What one character may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Pattern {
                 c => Class::Exactly(c),
             });
             if classes.len() > MOST_CHARACTERS {
-                return refuse("is longer than 1024 characters");
+                return refuse("is longer than 256 characters");
             }
         }
         if classes.is_empty() {

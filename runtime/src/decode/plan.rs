@@ -12,7 +12,7 @@ use super::shortlist::Limits;
 use super::words::{LexiconWords, WordModel, Words};
 use crate::spec::WordMark;
 use crate::transcript::{FrameSpan, NBest};
-use crate::{LogProbs, Result, Tokens};
+use crate::{Error, LogProbs, Result, Tokens};
 use std::sync::Arc;
 
 /// The beam of a greedy search that is held to phrases or a pattern.
@@ -21,8 +21,10 @@ const NARROW: usize = 8;
 /// Phrase lists with at most this many beginnings are searched exhaustively.
 const MOST_BEGINNINGS: usize = 1024;
 
-/// Prefixes and tokens per frame at the least where a pattern prescribes the whole text.
-const PATTERN_WIDTH: usize = 64;
+/// Prefixes of each length at the least where there are more beginnings than that.
+const LENGTH_WIDTH: usize = 16;
+
+/// Tokens per frame at the least where a whole text is prescribed.
 const CLOSED_TOKENS: usize = 256;
 
 /// Settings checked against a vocabulary, with all tables built: what the decoders of many inputs share.
@@ -164,22 +166,21 @@ fn settings(beam: &BeamSearch, blank_penalty: f32) -> BeamSettings {
             most: beam.max_tokens,
         },
         blank_factor: f64::from(-blank_penalty).exp(),
+        by_length: false,
     }
 }
 
 /// Limits for a text that is prescribed: improbable or not, it is to be found, so nothing is dropped for its score.
 fn exhaustive(settings: BeamSettings, rules: &Rules) -> BeamSettings {
-    let width = match rules.beginnings() {
-        Some(beginnings) => beginnings.min(MOST_BEGINNINGS),
-        None => PATTERN_WIDTH,
-    };
+    let beginnings = rules.beginnings().filter(|&n| n <= MOST_BEGINNINGS);
     BeamSettings {
-        width: settings.width.max(width),
+        width: settings.width.max(beginnings.unwrap_or(LENGTH_WIDTH)),
         least: 0.0,
         tokens: Limits {
             cut: f32::INFINITY,
             most: settings.tokens.most.max(CLOSED_TOKENS),
         },
+        by_length: beginnings.is_none(),
         ..settings
     }
 }
@@ -217,7 +218,7 @@ fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
         [] => None,
         list => {
             for hotword in list {
-                tokens.encode(&hotword.phrase)?;
+                spell("hotword", &hotword.phrase, tokens)?;
             }
             Some(Hotwords::new(list, spaced)?)
         }
@@ -228,6 +229,13 @@ fn parts(decoding: &Decoding, tokens: &Tokens) -> Result<Parts> {
         pieces,
         hotwords,
     })
+}
+
+/// The ids of an entry of a list; the error names list and entry.
+pub(super) fn spell(what: &str, entry: &str, tokens: &Tokens) -> Result<Vec<u32>> {
+    tokens
+        .encode(entry)
+        .map_err(|error| Error::new(error.kind(), format!("{what}: {error}")))
 }
 
 /// Each token's word in a model of tokens; the word separator is known by several names.

@@ -22,48 +22,70 @@ pub(crate) struct Cut {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ranking {
     keys: Vec<u64>,
+    /// The bucket of each key.
+    buckets: Vec<u8>,
     tied: Vec<u64>,
 }
 
 impl Ranking {
-    /// Where the `n` largest of `masses` end; none where there are no more than `n`. The masses are not
-    /// negative and at
-    /// most `largest`.
+    /// Where the `n` largest of two lists of masses end; none where there are no more than `n`. The masses are not
+    /// negative and at most `largest`.
     pub fn cut(
         &mut self,
-        masses: impl Iterator<Item = f64>,
+        first: impl ExactSizeIterator<Item = f64>,
+        second: impl ExactSizeIterator<Item = f64>,
         largest: f64,
         n: usize,
     ) -> Option<Cut> {
-        let largest = largest.to_bits();
-        let bucket = |key: u64| (((largest - key) >> FINE_BITS) as usize).min(BUCKETS - 1);
-        let mut counts = [0u32; BUCKETS];
-        self.keys.clear();
-        self.keys.extend(masses.map(|mass| {
-            let key = mass.to_bits();
-            counts[bucket(key)] += 1;
-            key
-        }));
-        if self.keys.len() <= n || n == 0 {
+        let total = first.len() + second.len();
+        if total <= n || n == 0 {
             return None;
         }
+        let largest = largest.to_bits();
+        let mut counts = [0u32; BUCKETS];
+        self.keys.resize(total, 0);
+        self.buckets.resize(total, 0);
+        let (keys, more_keys) = self.keys.split_at_mut(first.len());
+        let (buckets, more_buckets) = self.buckets.split_at_mut(first.len());
+        sort_into(first, largest, keys, buckets, &mut counts);
+        sort_into(second, largest, more_keys, more_buckets, &mut counts);
         let mut before = 0;
         let mut holder = 0;
         while before + (counts[holder] as usize) < n {
             before += counts[holder] as usize;
             holder += 1;
         }
-        self.tied.clear();
-        self.tied
-            .extend(self.keys.iter().filter(|&&key| bucket(key) == holder));
-        let (larger, found, _) = self
-            .tied
-            .select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));
+        // Without branches, because which ones are in the bucket cannot be foretold.
+        let mut tied = 0;
+        self.tied.resize(total, 0);
+        for at in 0..total {
+            self.tied[tied] = self.keys[at];
+            tied += usize::from(self.buckets[at] == holder as u8);
+        }
+        let tied = &mut self.tied[..tied];
+        let (larger, found, _) = tied.select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));
         let above = before + larger.iter().filter(|&key| key > found).count();
         Some(Cut {
             mass: f64::from_bits(*found),
             above,
         })
+    }
+}
+
+/// Writes down the key and the bucket of each mass, and counts the buckets.
+#[inline]
+fn sort_into(
+    masses: impl Iterator<Item = f64>,
+    largest: u64,
+    keys: &mut [u64],
+    buckets: &mut [u8],
+    counts: &mut [u32; BUCKETS],
+) {
+    for ((mass, key), bucket) in masses.zip(keys).zip(buckets) {
+        *key = mass.to_bits();
+        let place = ((largest - *key) >> FINE_BITS).min(BUCKETS as u64 - 1);
+        *bucket = place as u8;
+        counts[place as usize] += 1;
     }
 }
 
@@ -84,7 +106,9 @@ mod tests {
                 mass: sorted[n - 1],
                 above: sorted.iter().filter(|&&mass| mass > sorted[n - 1]).count(),
             });
-            prop_assert_eq!(Ranking::default().cut(masses.into_iter(), largest, n), expected);
+            let (first, second) = masses.split_at(masses.len() / 3);
+            let (first, second) = (first.iter().copied(), second.iter().copied());
+            prop_assert_eq!(Ranking::default().cut(first, second, largest, n), expected);
         }
     }
 }

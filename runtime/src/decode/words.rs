@@ -7,6 +7,7 @@
 
 use super::config::OpenVocabulary;
 use super::ngram::{EMPTY_WORD, NgramModel, NgramState, WordId, hash};
+use super::plan::spell;
 use super::trie::{ByteTrie, START};
 use crate::{Error, ErrorKind, Result, Tokens};
 use std::collections::BTreeSet;
@@ -216,10 +217,7 @@ impl Lexicon {
         let refuse = |message: String| Err(Error::new(ErrorKind::InvalidArgument, message));
         let mut words = BTreeSet::new();
         for word in lexicon.words {
-            let ids = tokens.encode(word).map_err(|error| {
-                let message = format!("lexicon word {word:?}: {error}");
-                Error::new(error.kind(), message)
-            })?;
+            let ids = spell("lexicon word", word, tokens)?;
             let mut parts = tokens.words(&ids);
             match (parts.pop(), parts.pop()) {
                 (Some(one), None) => words.insert(one.text),

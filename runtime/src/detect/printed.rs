@@ -55,11 +55,7 @@ impl Detector for PrintedText {
                 bottom.min(size[1]) - top,
             )
         };
-        Ok(chains(letters)
-            .iter()
-            .flat_map(|line| words(line))
-            .map(place)
-            .collect())
+        Ok(chains(letters).iter().flat_map(words).map(place).collect())
     }
 }
 
@@ -209,12 +205,11 @@ fn chains(letters: Vec<Component>) -> Vec<Chain> {
     small.sort_by(|a, b| a[0].total_cmp(&b[0]));
     for mark in small {
         let home = chains.iter_mut().find(|chain| {
-            let near = chain.letters.iter().any(|l| {
+            chain.letters.iter().any(|l| {
                 let across = (mark[0] - l[2]).max(l[0] - mark[2]);
                 let down = (mark[1] - l[3]).max(l[1] - mark[3]);
                 across < 0.35 * chain.height && down < 0.4 * chain.height
-            });
-            near
+            })
         });
         if let Some(chain) = home {
             chain.letters.push(mark);

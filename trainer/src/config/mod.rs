@@ -400,17 +400,22 @@ train = [{ manifest = "a/train.jsonl" }]
 
     #[test]
     fn every_key_is_in_the_documentation() {
-        let all = [
+        let alone = [
             "augment={ speed = [1, 1], gain_db = [0, 0], shift = {}, reverb = {}, noise = {}, babble = {}, \
              spec_augment = {} }",
             "data.dev=[{ name = \"d\", manifest = \"d.jsonl\" }]",
             "train={ max_minutes = 1, betas = [0.9, 0.9], weight_decay = 0.1, patience = 1, average = {} }",
             "start_from={ model = \"m\" }",
-            "teacher={ seed = 2, target = {}, augment = {} }",
-            "distill={ delay_frames = 1 }",
         ];
-        let whole = Recipe::parse(MINIMAL, &all).unwrap();
-        let tables = [whole.teacher_recipe().unwrap(), whole].map(|recipe| {
+        let distilled = [
+            "model.context=causal",
+            "teacher={ seed = 2, target = {}, augment = {} }",
+            "distill={ delay_frames = 1, objectives = [{ kind = \"kl\", layer = 1, final_weight = 0 }] }",
+        ];
+        let alone = Recipe::parse(MINIMAL, &alone).unwrap();
+        let distilled = Recipe::parse(MINIMAL, &distilled).unwrap();
+        let teacher = distilled.teacher_recipe().unwrap();
+        let tables = [alone, distilled, teacher].map(|recipe| {
             let text = recipe.to_toml().unwrap();
             toml::from_str::<toml::Value>(&text).unwrap()
         });

@@ -24,7 +24,7 @@ pub enum ModelKind {
 #[serde(default, deny_unknown_fields)]
 pub struct ImageModelConfig {
     /// Channels of the stem (half the resolution), of the layer after it, at a quarter, at an eighth of the height,
-    /// and along the line. Default 16, 32, 64, 128, 192.
+    /// and along the line. Default 16, 32, 64, 96, 192.
     pub widths: [usize; 5],
     /// Residual blocks at a quarter, at an eighth of the height, and along the line. Default 1, 2, 4.
     pub depths: [usize; 3],
@@ -37,7 +37,7 @@ pub struct ImageModelConfig {
 impl Default for ImageModelConfig {
     fn default() -> Self {
         Self {
-            widths: [16, 32, 64, 128, 192],
+            widths: [16, 32, 64, 96, 192],
             depths: [1, 2, 4],
             kernel: 7,
             expand: 2,

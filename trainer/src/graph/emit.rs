@@ -107,11 +107,8 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
         .collect();
     proto.output = graph.outputs.iter().map(|&v| describe(v)).collect();
     let mut domains = false;
-    let live = live(graph);
-    for (index, node) in graph.nodes.iter().enumerate() {
-        if !live[index] {
-            continue;
-        }
+    for index in order(graph) {
+        let node = &graph.nodes[index];
         let native = names.kernels == Kernels::Native && custom::replaces(&node.op);
         let emitted = if native {
             custom_node(graph, index, node)
@@ -155,6 +152,23 @@ fn live(graph: &Graph) -> Vec<bool> {
         }
     }
     live
+}
+
+/// The nodes that outputs depend on, in the order that ONNX Runtime should run them. It takes the last node that nothing
+/// reads, runs what that depends on, and goes on with the one before. So nodes that nothing reads, weight gradients
+/// above all, come last and in reverse: each then runs as soon as it can, and what it read is free again.
+fn order(graph: &Graph) -> Vec<usize> {
+    let live = live(graph);
+    let mut read = vec![false; graph.values.len()];
+    for (node, _) in graph.nodes.iter().zip(&live).filter(|(_, live)| **live) {
+        for input in &node.inputs {
+            read[input.index()] = true;
+        }
+    }
+    let is_read = |&index: &usize| graph.nodes[index].outputs.iter().any(|v| read[v.index()]);
+    let all = (0..graph.nodes.len()).filter(|&index| live[index]);
+    let (inner, last): (Vec<usize>, Vec<usize>) = all.partition(is_read);
+    inner.into_iter().chain(last.into_iter().rev()).collect()
 }
 
 fn used(graph: &Graph, value: Value) -> bool {
@@ -392,4 +406,49 @@ fn slice_operands(
         operand("axes", axes),
         operand("steps", steps),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::gradients;
+
+    /// Nodes stand after what they read, and the gradients of the last layer, which are there first, come last: that is
+    /// the order in which ONNX Runtime runs them.
+    #[test]
+    fn weight_gradients_run_as_soon_as_they_can() {
+        let mut g = Graph::new("deep");
+        let mut x = g.input("x", DType::F32, &[5, 3]).unwrap();
+        for layer in 0..3 {
+            let w = g.parameter(&format!("w{layer}"), &[3, 3]).unwrap();
+            let y = g.gemm(x, w, false, false).unwrap();
+            x = g.unary(Unary::Tanh, y).unwrap();
+        }
+        let unread = g.relu(x).unwrap();
+        let loss = g.sum_all(x).unwrap();
+        let wrt = g.parameters().to_vec();
+        let found = gradients(&mut g, loss, &wrt).unwrap();
+        for (layer, gradient) in found.into_iter().enumerate() {
+            g.output(&format!("grad{layer}"), gradient).unwrap();
+        }
+        let model = emit(&g, &ExportNames::default()).unwrap();
+        let proto = model.graph.unwrap();
+        let named = |values: &[crate::onnx::proto::ValueInfoProto]| -> Vec<String> {
+            values.iter().filter_map(|v| v.name.clone()).collect()
+        };
+        let mut there = named(&proto.input);
+        there.extend(proto.initializer.iter().filter_map(|t| t.name.clone()));
+        for node in &proto.node {
+            assert!(node.input.iter().all(|input| there.contains(input)));
+            there.extend(node.output.iter().cloned());
+        }
+        let last: Vec<&str> = proto
+            .node
+            .iter()
+            .rev()
+            .map(|n| n.output[0].as_str())
+            .collect();
+        assert_eq!(last[..3], ["grad2", "grad1", "grad0"]);
+        assert!(!there.iter().any(|name| name == g.value_name(unread)));
+    }
 }

@@ -99,6 +99,9 @@ impl Engine {
         let mut builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)
             .map_err(fail)?
+            // The pattern of the first run would be laid out beside that run's own buffers: twice the memory, no time won.
+            .with_memory_pattern(false)
+            .map_err(fail)?
             .with_intra_threads(self.threads)
             .map_err(fail)?
             .with_operators(custom::domain()?)

@@ -14,7 +14,7 @@ mod transcript;
 
 pub use layouts::Layout;
 pub use report::{PrepareReport, Problem, ProblemKind, SplitKind, SplitReport};
-pub use transcript::{Numbers, Punctuation};
+pub use transcript::{Numbers, Punctuation, clean};
 
 use crate::config::Case;
 use crate::data::manifest::{self, Row};

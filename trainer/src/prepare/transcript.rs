@@ -5,6 +5,7 @@
 //! Ordinals, dates, times and money need a reader's judgment and are reported, not guessed.
 
 use super::{PrepareOptions, ProblemKind};
+use crate::config::Case;
 use crate::data::text::normalize;
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
@@ -35,8 +36,18 @@ pub(super) fn prepare(
     text: &str,
     options: &PrepareOptions,
 ) -> Result<String, (ProblemKind, String)> {
+    clean(text, options.case, options.numbers, options.punctuation)
+}
+
+/// A text in the form of a transcript, or why it has none and what of it is to blame.
+pub fn clean(
+    text: &str,
+    case: Case,
+    numbers: Numbers,
+    punctuation: Punctuation,
+) -> Result<String, (ProblemKind, String)> {
     let text: String = text.nfc().collect();
-    let text = match options.numbers {
+    let text = match numbers {
         Numbers::Keep => text,
         Numbers::Refuse => {
             if text.chars().any(char::is_numeric) {
@@ -51,11 +62,11 @@ pub(super) fn prepare(
             )
         })?,
     };
-    let text = match options.punctuation {
+    let text = match punctuation {
         Punctuation::Keep => text,
         Punctuation::Strip => strip(&text),
     };
-    let text = normalize(&text, options.case);
+    let text = normalize(&text, case);
     if text.is_empty() {
         return Err((ProblemKind::EmptyText, String::new()));
     }
@@ -197,7 +208,6 @@ fn cardinal(number: u64) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Case;
     use proptest::prelude::*;
 
     fn options(numbers: Numbers, punctuation: Punctuation, case: Case) -> PrepareOptions {

@@ -13,6 +13,8 @@ mod paint;
 pub mod shards;
 pub mod sheet;
 pub mod sketch;
+#[cfg(test)]
+mod testing;
 pub mod words;
 
 use crate::config::{EffectsConfig, SynthConfig, TextConfig};
@@ -182,15 +184,21 @@ pub fn named_vocabulary(text: &TextConfig) -> Result<Tokens> {
 
 #[cfg(test)]
 mod tests {
+    use super::testing::font;
     use super::*;
     use acolyte::spec::LineSpec;
     use std::path::PathBuf;
 
-    pub(super) const FONTS: &str = "/usr/share/fonts/truetype/dejavu";
-
     fn renderer(words: &str) -> Result<Renderer> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("words.txt"), words).unwrap();
+        std::fs::create_dir(folder.path().join("fonts")).unwrap();
+        for (name, font) in [
+            ("plain.ttf", font(' '..='~')),
+            ("Ornaments.ttf", font('A'..='~')),
+        ] {
+            std::fs::write(folder.path().join("fonts").join(name), font).unwrap();
+        }
         let text = TextConfig {
             tokens: (' '..='~').map(String::from).collect(),
             case: crate::config::Case::Keep,
@@ -198,8 +206,8 @@ mod tests {
         };
         let config = SynthConfig {
             per_epoch: 10,
-            fonts: vec![PathBuf::from(FONTS)],
-            exclude: vec!["Math".into()],
+            fonts: vec![folder.path().join("fonts")],
+            exclude: vec!["Ornaments".into()],
             words: vec![PathBuf::from("words.txt")],
             ..Default::default()
         };
@@ -267,7 +275,10 @@ mod tests {
         assert!(broken.to_string().contains("1 file"), "{broken}");
         let missing = FontSet::load(&["no/such/folder".into()], &[], &['a']).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Io);
-        let greek = FontSet::load(&[FONTS.into()], &[], &['\u{1F600}']).unwrap_err();
-        assert!(greek.to_string().contains("draws"), "{greek}");
+        std::fs::write(empty.path().join("broken.ttf"), font('a'..='z')).unwrap();
+        let lacking = FontSet::load(&[empty.path().to_owned()], &[], &['a', 'é']).unwrap_err();
+        assert!(lacking.to_string().contains("draws \"aé\""), "{lacking}");
+        let signs = FontSet::load(&[empty.path().to_owned()], &[], &['a', '?']).unwrap();
+        assert!(signs.any_draws('a') && !signs.any_draws('?'));
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod distill;
 mod export;
 mod inspect;
+mod lm;
 mod prepare;
 mod proof;
 mod report;
@@ -38,6 +39,7 @@ enum Command {
     Synth(synth::Arguments),
     Distill(distill::Arguments),
     Proof(proof::Arguments),
+    Lm(lm::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Distill(arguments) => distill::run(&arguments),
         Command::Proof(arguments) => proof::run(&arguments),
+        Command::Lm(arguments) => lm::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {

@@ -104,8 +104,8 @@ fn weight_gradient(
     g.concat(&parts, 0)
 }
 
-/// `sum_b dy[b] [Co, P] unfolded[b] [P, K]`, `[Co, K]`: one product an item, which transposes nothing; or one product
-/// over all, where the products would take more memory than what they are made of.
+/// `sum_b dy[b] [Co, P] unfolded[b] [P, K]`, `[Co, K]`: one product an item, summed; or, where the products would be
+/// larger than what they are made of, one product over all, for which dy's rows are moved together.
 fn summed_products(
     g: &mut Graph,
     dy: Value,
@@ -113,7 +113,7 @@ fn summed_products(
     [items, outputs, positions]: [usize; 3],
 ) -> Result<Value> {
     let taps = g.shape(unfolded).last().copied().unwrap_or(0);
-    if items > 1 && outputs <= positions {
+    if items > 1 && taps <= positions {
         let dy = g.reshape(dy, &[items, outputs, positions])?;
         let products = g.matmul(dy, unfolded)?;
         return g.reduce_sum(products, &[0], false);
