@@ -500,7 +500,7 @@ train = [{ manifest = "a/train.jsonl" }]
                     "task=scene-text",
                     "model={ kind = \"image\" }",
                     "data.train=[]",
-                    "synth={ per_epoch = 9 }",
+                    "data.shards=[\"words\"]",
                     "teacher={}",
                 ],
                 "[teacher]",

@@ -294,6 +294,7 @@ impl Learner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distill::Distillation;
     use crate::graph::testing::{engine, numbers};
     use crate::student::speech::SpeechStudent;
     use crate::train::pack::Utterance;
@@ -314,6 +315,12 @@ mod tests {
             vocabulary: 4,
             config: recipe.model.clone(),
         })
+    }
+
+    fn supervision(recipe: &Recipe) -> Option<Arc<dyn Supervision>> {
+        let config = recipe.distill.as_ref()?;
+        let distillation = Distillation::new(config, None, recipe.model.delay_frames);
+        Some(Arc::new(distillation.unwrap()))
     }
 
     fn row(packer: &Packer, salt: usize, poison: bool) -> Row {
@@ -337,7 +344,10 @@ mod tests {
     fn learner(recipe: &Recipe) -> (Learner, Packer) {
         let student = student(recipe);
         let packer = packer(recipe, &*student);
-        let learner = Learner::new(&engine(), recipe, &student, None, &packer, 3, |_| Ok(()));
+        let supervision = supervision(recipe);
+        let learner = Learner::new(&engine(), recipe, &student, supervision, &packer, 3, |_| {
+            Ok(())
+        });
         (learner.unwrap(), packer)
     }
 
@@ -347,14 +357,9 @@ mod tests {
         let UpdateRule::AdamW(adamw) = &learner.state.rule else {
             panic!("only AdamW has a graph");
         };
-        let graph = TrainGraph::new(
-            &student(recipe),
-            None,
-            &packer,
-            3,
-            recipe.start_from.as_ref(),
-        )
-        .unwrap();
+        let (student, supervision) = (student(recipe), supervision(recipe));
+        let start = recipe.start_from.as_ref();
+        let graph = TrainGraph::new(&student, supervision, &packer, 3, start).unwrap();
         let device = DeviceStep::new(
             &engine(),
             graph,
@@ -369,10 +374,18 @@ mod tests {
 
     #[test]
     fn the_update_in_the_graph_equals_the_loop_on_the_host() {
-        for (accumulate, freeze) in [(1, "[]"), (3, "[]"), (2, "[\"stem\"]")] {
+        let distill = "distill={ objectives = [{ kind = \"intermediate-ctc\", layer = 1, final_weight = 0 }] }";
+        for (accumulate, freeze, more) in [
+            (1, "[]", "seed=1"),
+            (3, "[]", "seed=1"),
+            (2, "[\"stem\"]", "seed=1"),
+            (1, "[]", distill),
+            (2, "[]", distill),
+        ] {
             let recipe = recipe(&[
                 &format!("train.accumulate={accumulate}"),
                 &format!("start_from={{ model = \"x\", freeze = {freeze} }}"),
+                more,
             ]);
             let (mut host, packer) = learner(&recipe);
             let mut device = in_graph(&recipe);
@@ -380,9 +393,23 @@ mod tests {
                 // A group's last batch, one in its middle, and a whole group of one are poisoned in turn.
                 let row = row(&packer, index, index == 3 || index == 5);
                 let rate = (index % accumulate == accumulate - 1).then_some(0.01);
-                let a = host.learn(&row, index as u64, 0.0, rate).unwrap();
-                let b = device.learn(&row, index as u64, 0.0, rate).unwrap();
+                let progress = index as f64 / 12.0;
+                let a = host.learn(&row, index as u64, progress, rate).unwrap();
+                let b = device.learn(&row, index as u64, progress, rate).unwrap();
                 assert_eq!(a.is_finite(), b.is_finite(), "batch {index}");
+                assert_eq!(a.parts.len(), if more == distill { 2 } else { 0 });
+                for (name, part) in a.parts.iter().filter(|(_, part)| part.is_finite()) {
+                    assert!(
+                        (part - b.parts[name]).abs() < 1e-4,
+                        "{name} of batch {index}"
+                    );
+                }
+                if let (true, true) = (a.is_finite(), more == distill) {
+                    // The second part's weight falls from 1 to 0 over the run.
+                    let own = a.parts["part.ctc"]
+                        + (1.0 - progress as f32) * a.parts["part.0.intermediate-ctc"];
+                    assert!((a.loss - own).abs() < 1e-4, "{} of {:?}", a.loss, a.parts);
+                }
                 assert_eq!(a.is_finite(), index != 3 && index != 5);
                 assert_eq!(a.updated.is_some(), b.updated.is_some(), "batch {index}");
                 if let (Some(a), Some(b)) = (a.updated, b.updated) {
