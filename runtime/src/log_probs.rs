@@ -77,6 +77,7 @@ impl<'a> LogProbs<'a> {
     }
 
     /// Frame `t` as a slice: borrowed where its scores lie side by side, else gathered into `scratch`.
+    #[inline]
     pub(crate) fn frame<'s>(&self, t: usize, scratch: &'s mut Vec<f32>) -> &'s [f32]
     where
         'a: 's,

@@ -77,6 +77,8 @@ pub(crate) struct Beam {
     /// Prefixes that get in, with what they need of the one they extend.
     newcomers: Vec<(Mass, Prefix, Traces)>,
     ranking: Ranking,
+    /// What the ranking said in this frame, and of how many candidates.
+    last_cut: Option<(usize, Option<Cut>)>,
     shortlist: Shortlist,
     pub(super) frames: u64,
     /// The largest mass.
@@ -101,6 +103,7 @@ impl Beam {
         guide: Option<Arc<Guide>>,
     ) -> Self {
         let room = room_for(settings.width);
+        let hint = settings.width.min(1 << 10);
         let mut states = Vec::new();
         if let Some(guide) = &guide {
             states.reserve(room);
@@ -114,11 +117,12 @@ impl Beam {
             states,
             alignments: Alignments::with_capacity(room),
             entries: Entries::new(blank, settings.width),
-            candidates: Vec::new(),
-            heavy: Vec::new(),
-            holes: Vec::new(),
-            newcomers: Vec::new(),
+            candidates: Vec::with_capacity(hint),
+            heavy: Vec::with_capacity(hint),
+            holes: Vec::with_capacity(hint),
+            newcomers: Vec::with_capacity(hint),
             ranking: Ranking::default(),
+            last_cut: None,
             shortlist: Shortlist::new(vocabulary),
             frames: 0,
             heaviest: 1.0,
@@ -135,12 +139,15 @@ impl Beam {
         self.shortlist.next_frame(frame);
         let blank_prob = f64::from(self.shortlist.prob(frame, self.blank));
         let now = self.frames;
-        let carried = self.entries.carry(
-            blank_prob * self.settings.blank_factor,
-            now,
-            &mut self.alignments,
-            |token| self.shortlist.prob(frame, token),
-        );
+        let blank_mass = blank_prob * self.settings.blank_factor;
+        let (entries, alignments) = (&mut self.entries, &mut self.alignments);
+        let carried = match self.shortlist.all_probs() {
+            Some(probs) => entries.carry(blank_mass, now, alignments, |id| probs[id as usize]),
+            None => entries.carry(blank_mass, now, alignments, |id| {
+                self.shortlist.prob(frame, id)
+            }),
+        };
+        self.last_cut = None;
         self.pick(frame);
         let mut best = carried.best;
         if !self.shortlist.picks().is_empty() {
@@ -241,9 +248,17 @@ impl Beam {
 
     /// Where the beam's width cuts what is in it and what may get in; none where all have room.
     fn cut(&mut self, best: f64) -> Option<Cut> {
+        // Often nothing has come since it was last asked.
+        if let Some((candidates, cut)) = self.last_cut
+            && candidates == self.candidates.len()
+        {
+            return cut;
+        }
         let carried = self.entries.fresh.iter().map(|mass| mass.total());
         let candidates = self.candidates.iter().map(|candidate| candidate.mass);
-        (self.ranking).cut(carried, candidates, best, self.settings.width)
+        let cut = (self.ranking).cut(carried, candidates, best, self.settings.width);
+        self.last_cut = Some((self.candidates.len(), cut));
+        cut
     }
 
     /// Chooses what stays and what gets in: the heaviest, none lighter than a part of the best.
@@ -261,9 +276,12 @@ impl Beam {
             bar = cut.mass;
             room -= cut.above;
         }
-        // Of equals at the width's cut, the oldest stay.
+        // Of equals at the width's cut, the oldest stay; what has no mass never does.
+        if bar <= 0.0 {
+            room = 0;
+        }
         self.divide(|mass| {
-            let tied = (mass == bar) & (mass > 0.0) & (room > 0);
+            let tied = (mass == bar) & (room > 0);
             room -= usize::from(tied);
             (mass > bar) | tied
         });

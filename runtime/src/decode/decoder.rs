@@ -44,7 +44,6 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    #[inline]
     fn step(&mut self, frame: &Frame<'_>) {
         match self {
             Self::Greedy(greedy) => greedy.step(frame),
@@ -118,6 +117,16 @@ impl Decoder {
     pub fn push(&mut self, scores: &LogProbs<'_>) -> Result<()> {
         scores.expect_vocabulary(self.tokens.len())?;
         let blank = self.tokens.blank() as usize;
+        if let (Engine::Greedy(greedy), None) = (&mut self.search, &self.free) {
+            // Takes so little time that a choice of search in every frame would tell.
+            for t in 0..scores.frames() {
+                let frame = frame::read(scores, t, self.frames, &mut self.scratch)?;
+                greedy.step(&frame);
+                self.blank_path += f64::from(frame.log_prob(blank));
+                self.frames += 1;
+            }
+            return Ok(());
+        }
         for t in 0..scores.frames() {
             let frame = frame::read(scores, t, self.frames, &mut self.scratch)?;
             self.search.step(&frame);

@@ -34,7 +34,7 @@ impl Greedy {
             blank_penalty,
             frames: 0,
             previous: blank as usize,
-            emitted: Vec::new(),
+            emitted: Vec::with_capacity(64),
             best_path: 0.0,
             free_path: 0.0,
         }

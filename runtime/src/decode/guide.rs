@@ -7,6 +7,7 @@
 use super::constraint::{RuleState, Rules};
 use super::hotwords::{BOUNDARY, Hotwords};
 use super::ngram::{NgramModel, NgramState, WordId};
+use super::prefix::NONE;
 use super::words::{WordState, Words};
 use crate::Tokens;
 use crate::spec::WordMark;
@@ -48,14 +49,23 @@ pub(crate) struct Guide {
     /// Where a whole text is prescribed: the tokens that it may be made of.
     useful: Option<Vec<u32>>,
     spaced: bool,
-    /// Where hotwords are all there is: what each token does in each of their states. `[states, V]`
-    table: Option<Vec<Move>>,
+    /// Where hotwords are all there is: what each token does in each of their states.
+    table: Option<Table>,
+}
+
+/// What each token does within a word and between words, for each state of the hotwords.
+#[derive(Debug, Clone)]
+struct Table {
+    /// `[rows, V]`, the first row of each state within a word.
+    moves: Vec<Move>,
+    /// The row of each state between words; [`NONE`] where a word is always under way.
+    between: Vec<u32>,
 }
 
 /// The most entries of a table: 6 MB.
 const MOST_MOVES: usize = 1 << 19;
 
-/// What a token does within a word.
+/// What a token does.
 #[derive(Debug, Clone, Copy)]
 struct Move {
     hotwords: u32,
@@ -241,15 +251,16 @@ impl Guide {
 
     #[inline]
     fn tabulated(&self, state: &State, token: u32) -> Option<&Move> {
-        let table = self
-            .table
-            .as_ref()
-            .filter(|_| state.place == Place::InWord)?;
-        table.get(state.hotwords as usize * self.pieces.len() + token as usize)
+        let table = self.table.as_ref()?;
+        let row = match state.place {
+            Place::InWord => state.hotwords,
+            Place::Beginning | Place::Between => *table.between.get(state.hotwords as usize)?,
+        };
+        (table.moves).get(row as usize * self.pieces.len() + token as usize)
     }
 
-    /// Where hotwords are all there is: writes down all that can happen within a word, if that is a table of
-    /// reasonable size, and with it the exact bounds.
+    /// Where hotwords are all there is: writes down all that can happen, if that is a table of reasonable size,
+    /// and with it the exact bounds.
     fn tabulate(&mut self) {
         let Some(hotwords) = &self.parts.hotwords else {
             return;
@@ -257,27 +268,36 @@ impl Guide {
         let alone =
             self.parts.rules.is_none() && self.parts.words.is_none() && self.parts.pieces.is_none();
         let states = hotwords.states() as u32;
-        if !alone || (states as usize).saturating_mul(self.pieces.len()) > MOST_MOVES {
+        let begins = |&state: &u32| hotwords.begins_word(state);
+        let rows: Vec<(u32, Place)> = (0..states)
+            .map(|state| (state, Place::InWord))
+            .chain(
+                (0..states)
+                    .filter(begins)
+                    .map(|state| (state, Place::Between)),
+            )
+            .collect();
+        if !alone || rows.len().saturating_mul(self.pieces.len()) > MOST_MOVES {
             return;
         }
-        let mut table = Vec::with_capacity(states as usize * self.pieces.len());
+        let mut between = vec![NONE; states as usize];
+        let mut moves = Vec::with_capacity(rows.len() * self.pieces.len());
         let mut bounds = vec![1.0f64; self.pieces.len()];
-        for hotwords in 0..states {
+        for (row, &(hotwords, place)) in (0..).zip(&rows) {
+            if place == Place::Between {
+                between[hotwords as usize] = row;
+            }
+            let state = State {
+                place,
+                hotwords,
+                ..self.start()
+            };
             for (token, bound) in (0u32..).zip(&mut bounds) {
-                let from = |place| {
-                    let state = State {
-                        place,
-                        hotwords,
-                        ..self.start()
-                    };
-                    let (next, gain) = self.step(state, token).unwrap_or((state, 0.0));
-                    (next, gain.exp())
-                };
-                let (next, factor) = from(Place::InWord);
-                *bound = bound.max(factor).max(from(Place::Between).1);
-                table.push(Move {
+                let (next, gain) = self.step(state, token).unwrap_or((state, 0.0));
+                *bound = bound.max(gain.exp());
+                moves.push(Move {
                     hotwords: next.hotwords,
-                    factor: factor as f32,
+                    factor: gain.exp() as f32,
                     place: next.place,
                 });
             }
@@ -286,7 +306,7 @@ impl Guide {
         for (piece, bound) in self.pieces.iter_mut().zip(bounds) {
             piece.bound = bound * (1.0 + f64::from(f32::EPSILON));
         }
-        self.table = Some(table);
+        self.table = Some(Table { moves, between });
     }
 
     fn read_hotwords(&self, state: &mut State, text: &[u8]) -> f64 {

@@ -164,6 +164,11 @@ impl Hotwords {
         self.trie.len()
     }
 
+    /// Whether a state may be one between words: what it has read ends with a boundary, or is nothing.
+    pub fn begins_word(&self, state: u32) -> bool {
+        state == START || (self.spaced && self.trie.byte(state) == BOUNDARY)
+    }
+
     /// The state before any text.
     pub fn start(&self) -> u32 {
         if self.spaced {

@@ -22,11 +22,7 @@ pub(crate) enum BadFrame {
 pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let mut nan = [0u32; LANES];
-    let chunks = row.chunks_exact(LANES);
-    for (lane, &x) in chunks.remainder().iter().enumerate() {
-        nan[lane] |= u32::from(x.is_nan());
-        largest[lane] = if x > largest[lane] { x } else { largest[lane] };
-    }
+    let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for lane in 0..LANES {
             let x = chunk[lane];
@@ -34,10 +30,17 @@ pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
             largest[lane] = if x > largest[lane] { x } else { largest[lane] };
         }
     }
-    if nan.iter().fold(0, |any, &nan| any | nan) != 0 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut bad = folded(nan, |a, b| a | b) != 0;
+    let mut value = folded(largest, larger);
+    // On its own: a lane that is named by a number could not stay in a vector.
+    for &x in rest {
+        bad |= x.is_nan();
+        value = larger(value, x);
+    }
+    if bad {
         return Err(BadFrame::Nan);
     }
-    let value = largest_lane(largest);
     if value == f32::INFINITY {
         return Err(BadFrame::Infinite);
     }
@@ -47,22 +50,13 @@ pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
     Ok(value)
 }
 
-/// The largest of all lanes, halving them: one after the other would wait for each comparison.
-#[inline]
-fn largest_lane(mut lanes: [f32; LANES]) -> f32 {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            let other = lanes[lane + half];
-            lanes[lane] = if other > lanes[lane] {
-                other
-            } else {
-                lanes[lane]
-            };
-        }
-        half /= 2;
-    }
-    lanes[0]
+/// All lanes made one, by halves: one after the other would wait for each operation, and would not be vector code.
+#[inline(always)]
+fn folded<T: Copy>(lanes: [T; LANES], join: impl Fn(T, T) -> T) -> T {
+    let by_8: [T; 8] = std::array::from_fn(|lane| join(lanes[lane], lanes[lane + 8]));
+    let by_4: [T; 4] = std::array::from_fn(|lane| join(by_8[lane], by_8[lane + 4]));
+    let by_2: [T; 2] = std::array::from_fn(|lane| join(by_4[lane], by_4[lane + 2]));
+    join(by_2[0], by_2[1])
 }
 
 /// The first place of `value` in a frame that has it, looking at a whole chunk at a time.

@@ -58,9 +58,9 @@ impl Ranking {
         // Without branches, because which ones are in the bucket cannot be foretold.
         let mut tied = 0;
         self.tied.resize(total, 0);
-        for at in 0..total {
-            self.tied[tied] = self.keys[at];
-            tied += usize::from(self.buckets[at] == holder as u8);
+        for (key, bucket) in self.keys[..total].iter().zip(&self.buckets[..total]) {
+            self.tied[tied] = *key;
+            tied += usize::from(*bucket == holder as u8);
         }
         let tied = &mut self.tied[..tied];
         let (larger, found, _) = tied.select_nth_unstable_by(n - 1 - before, |a, b| b.cmp(a));

@@ -65,6 +65,11 @@ impl Shortlist {
         }
     }
 
+    /// The probabilities of the current frame, `[V]`, where all are computed.
+    pub fn all_probs(&self) -> Option<&[f32]> {
+        self.stamps.is_empty().then_some(self.probs.as_slice())
+    }
+
     /// Token `id`'s probability in the current frame, computed once.
     #[inline]
     pub fn prob(&mut self, frame: &Frame<'_>, id: u32) -> f32 {

@@ -9,16 +9,16 @@ pub mod custom;
 mod emit;
 pub mod exec;
 mod grad;
+mod lower;
 mod op;
 mod ops;
-mod plain;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use emit::{ExportNames, Kernels, emit};
 pub use grad::{gradients, pull_back, recomputing_gradients};
+pub use lower::lower;
 pub use op::{Binary, ConvAttributes, Gate, Op, SliceRange, Slope, Taps, Unary, Window};
-pub use plain::plain;
 
 use crate::{Error, ErrorKind, Result};
 

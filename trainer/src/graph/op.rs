@@ -238,6 +238,13 @@ pub enum Op {
         /// Rows of the table.
         rows: usize,
     },
+    /// Weight gradient of a convolution: x, dy to dw. [`super::lower()`] writes it in the form that suits the kernels.
+    ConvWeightGrad {
+        /// The convolution's attributes.
+        conv: ConvAttributes,
+        /// Kernel height and width.
+        kernel: [usize; 2],
+    },
     /// Ours: what a convolution's kernel sees at each position: x `[B, C, H, W]` to `[B, Ho Wo, kh kw C]`.
     Unfold {
         /// The convolution's attributes; its groups do not count.

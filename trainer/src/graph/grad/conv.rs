@@ -4,11 +4,12 @@
 //! With `y[o, p] = sum_{i, k} w[o, i, k] x[i, p s + k d - pad]`:
 //! - `dx`: stride 1 is a convolution of dy with the kernel flipped and its channel axes exchanged, padded by
 //!   `d (k - 1) - pad`; other strides are a transposed convolution.
-//! - `dw`: dy times what the kernel saw at each position ([`crate::graph::Op::Unfold`]), one product an item.
+//! - `dw`: dy times what the kernel saw at each position, in the form that suits who computes it: see
+//!   [`crate::graph::lower()`].
 
 use super::Site;
 use crate::Result;
-use crate::graph::op::ConvAttributes;
+use crate::graph::op::{ConvAttributes, Op};
 use crate::graph::{Graph, Value};
 
 pub(super) fn conv(
@@ -81,77 +82,14 @@ fn weight_gradient(
     dy: Value,
 ) -> Result<Value> {
     let kernel = shape4(g, w)?;
-    let [co, per_group, kh, kw] = kernel;
-    let [b, ci, ..] = shape4(g, x)?;
+    let [co, per_group, ..] = kernel;
+    let [_, ci, ..] = shape4(g, x)?;
     if per_group == 1 && co == ci && a.group == ci {
         return Ok(g.depthwise_weight_grad(x, dy, &kernel, a.clone()));
     }
-    if kh * kw == 1 && a.group == 1 && a.strides == [1, 1] && a.pads == [0; 4] {
-        return pointwise_weight_gradient(g, x, dy, kernel);
-    }
-    let [_, _, ho, wo] = shape4(g, dy)?;
-    let outputs = co / a.group;
-    let mut parts = Vec::with_capacity(a.group);
-    for group in 0..a.group {
-        let x = g.narrow(x, 1, group * per_group, per_group)?;
-        let dy = g.narrow(dy, 1, group * outputs, outputs)?;
-        let unfolded = g.unfold(x, a.clone(), [kh, kw])?;
-        let product = summed_products(g, dy, unfolded, [b, outputs, ho * wo])?;
-        let split = g.reshape(product, &[outputs, kh, kw, per_group])?;
-        let ordered = g.transpose(split, &[0, 3, 1, 2])?;
-        parts.push(g.reshape(ordered, &[outputs, per_group, kh, kw])?);
-    }
-    g.concat(&parts, 0)
-}
-
-/// `sum_b dy[b] [Co, P] unfolded[b] [P, K]`, `[Co, K]`: one product an item, summed; or, where the products would be
-/// larger than what they are made of, one product over all, for which dy's rows are moved together.
-fn summed_products(
-    g: &mut Graph,
-    dy: Value,
-    unfolded: Value,
-    [items, outputs, positions]: [usize; 3],
-) -> Result<Value> {
-    let taps = g.shape(unfolded).last().copied().unwrap_or(0);
-    if items > 1 && taps <= positions {
-        let dy = g.reshape(dy, &[items, outputs, positions])?;
-        let products = g.matmul(dy, unfolded)?;
-        return g.reduce_sum(products, &[0], false);
-    }
-    let dy = channels_outermost(g, dy)?;
-    let dy = g.reshape(dy, &[outputs, items * positions])?;
-    let unfolded = g.reshape(unfolded, &[items * positions, taps])?;
-    g.gemm(dy, unfolded, false, false)
-}
-
-/// `[B, C, H, W]` to `[C, B, H, W]`: without a copy for one item.
-fn channels_outermost(g: &mut Graph, x: Value) -> Result<Value> {
-    let [b, c, h, w] = shape4(g, x)?;
-    if b == 1 {
-        return g.reshape(x, &[c, 1, h, w]);
-    }
-    g.transpose(x, &[1, 0, 2, 3])
-}
-
-/// One product an item, summed: nothing is unfolded, so nothing needs to be transposed.
-fn pointwise_weight_gradient(
-    g: &mut Graph,
-    x: Value,
-    dy: Value,
-    kernel: [usize; 4],
-) -> Result<Value> {
-    let [b, ci, h, w] = shape4(g, x)?;
-    let co = kernel[0];
-    let product = if b == 1 {
-        let x = g.reshape(x, &[ci, h * w])?;
-        let dy = g.reshape(dy, &[co, h * w])?;
-        g.gemm(dy, x, false, true)?
-    } else {
-        let x = g.reshape(x, &[b, ci, h * w])?;
-        let x = g.transpose(x, &[0, 2, 1])?;
-        let dy = g.reshape(dy, &[b, co, h * w])?;
-        let batched = g.matmul(dy, x)?;
-        g.reduce_sum(batched, &[0], false)?
+    let op = Op::ConvWeightGrad {
+        conv: a.clone(),
+        kernel: [kernel[2], kernel[3]],
     };
-    g.reshape(product, &kernel)
+    Ok(g.node1(op, &[x, dy], kernel.to_vec()))
 }

@@ -202,6 +202,7 @@ fn rule(g: &mut Graph, op: &Op, site: &Site<'_>) -> Result<Vec<Option<Value>>> {
         | Op::Equal
         | Op::MaxPoolGrad(_)
         | Op::ConvTranspose { .. }
+        | Op::ConvWeightGrad { .. }
         | Op::GatherGrad { .. }
         | Op::Gru
         | Op::GruStepsGrad

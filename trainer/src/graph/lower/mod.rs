@@ -1,25 +1,27 @@
-//! A graph without our own operators: each replaced by the ONNX operators that compute the same.
+//! The last form of a graph before it is written: operators are replaced by those that compute the same for whom they
+//! are written.
 //!
-//! For exports, and for providers that our kernels do not run on. Tests run every graph both ways. Two operators
-//! stay, and run on the host wherever the rest does: the CTC loss, a recursion that ONNX has no form for, and the
-//! dropout mask, whose generator ONNX lacks.
+//! With kernels of ours that is only the weight gradient of convolutions. In plain ONNX operators, for exports and for
+//! providers that our kernels do not run on, it is every operator of ours but two, which run on the host wherever the
+//! rest does: the CTC loss, a recursion that ONNX has no form for, and the dropout mask, whose generator ONNX lacks.
+//! Tests run every graph both ways.
 
 mod activation;
 mod conv;
 mod norm;
 mod pool;
 mod recurrent;
+mod weights;
 
 use super::op::Op;
-use super::{Graph, Literal, Origin, Value};
+use super::{Graph, Kernels, Literal, Origin, Value};
 use crate::Result;
 
-/// `graph` in plain ONNX operators, CTC loss and dropout masks excepted. Inputs, parameters and outputs keep their
-/// names and order.
+/// `graph` in operators that `kernels` compute. Inputs, parameters and outputs keep their names and order.
 ///
 /// # Errors
 /// What the builder methods report; none for a graph that they built.
-pub fn plain(graph: &Graph) -> Result<Graph> {
+pub fn lower(graph: &Graph, kernels: Kernels) -> Result<Graph> {
     let mut g = Graph::new(graph.name());
     let mut map: Vec<Option<Value>> = vec![None; graph.values.len()];
     for &value in &graph.inputs {
@@ -42,14 +44,14 @@ pub fn plain(graph: &Graph) -> Result<Graph> {
             });
         }
     }
-    let missing = |value: Value| graph.mismatch("plain", "nodes in order", &[value]);
+    let missing = |value: Value| graph.mismatch("lower", "nodes in order", &[value]);
     for node in &graph.nodes {
         let inputs: Vec<Value> = node
             .inputs
             .iter()
             .map(|&v| map[v.index()].ok_or_else(|| missing(v)))
             .collect::<Result<_>>()?;
-        let outputs = match form(&mut g, &node.op, &inputs)? {
+        let outputs = match form(&mut g, &node.op, &inputs, kernels)? {
             Some(outputs) => outputs,
             None => {
                 let types: Vec<_> = node
@@ -71,8 +73,20 @@ pub fn plain(graph: &Graph) -> Result<Graph> {
     Ok(g)
 }
 
+/// The outputs of `op` in operators that `kernels` compute, or `None` where it is one.
+fn form(g: &mut Graph, op: &Op, inputs: &[Value], kernels: Kernels) -> Result<Option<Vec<Value>>> {
+    match (op, inputs) {
+        (Op::ConvWeightGrad { conv, kernel }, &[x, dy]) => {
+            let gradient = weights::weight_gradient(g, [x, dy], conv, *kernel, kernels)?;
+            Ok(Some(vec![gradient]))
+        }
+        _ if kernels == Kernels::Native => Ok(None),
+        _ => plain(g, op, inputs),
+    }
+}
+
 /// The outputs of `op` in plain operators, or `None` where it is one.
-fn form(g: &mut Graph, op: &Op, inputs: &[Value]) -> Result<Option<Vec<Value>>> {
+fn plain(g: &mut Graph, op: &Op, inputs: &[Value]) -> Result<Option<Vec<Value>>> {
     let one = |value: Result<Value>| Ok(Some(vec![value?]));
     match (op, inputs) {
         (Op::Gated(gate), &[x]) => one(activation::gated(g, *gate, x)),
@@ -98,7 +112,6 @@ fn form(g: &mut Graph, op: &Op, inputs: &[Value]) -> Result<Option<Vec<Value>>> 
         (Op::DepthwiseWeightGrad { conv, kernel }, &[x, dy]) => {
             one(conv::depthwise_weight(g, x, dy, conv, *kernel))
         }
-        (Op::Unfold { conv, kernel }, &[x]) => one(conv::unfold(g, x, conv, *kernel)),
         (Op::MaxPoolGrad(window), &[x, y, dy]) => {
             one(pool::max_pool_gradient(g, x, y, dy, *window))
         }
