@@ -22,6 +22,7 @@ dev = [{ name = "dev", manifest = "dev.jsonl" }]
 [text]
 case = "keep"
 tokens = ["a", "b", "c", "d", "e", "f"]
+separator = ""
 [model]
 kind = "image"
 dropout = 0.0

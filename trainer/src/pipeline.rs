@@ -146,6 +146,9 @@ impl Settled {
     }
 }
 
+/// A set to judge on: its name, its items, their texts.
+type Judged = (String, Box<dyn Examples>, Vec<String>);
+
 /// What a run needs of a task's data.
 trait TaskData {
     /// What the data, and the model that the run starts from, decide about the network.
@@ -157,7 +160,7 @@ trait TaskData {
     /// The items to train on.
     fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>>;
     /// The sets to judge on: name, items, their texts.
-    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>>;
+    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>>;
     /// How readings are compared.
     fn compared(&self) -> Compared;
 }
@@ -401,7 +404,7 @@ impl TaskData for SpeechData {
         Ok(Box::new(self.training(settled.log_mel()?)?))
     }
 
-    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>> {
+    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>> {
         let judged = |set: &Arc<SpeechSet>| {
             let examples = self.judging(set, settled.log_mel()?)?;
             let texts = set.utterances().iter().map(|u| u.text.clone()).collect();
@@ -443,7 +446,7 @@ impl TaskData for ImageData {
         Ok(Box::new(self.training(settled.line()?)?))
     }
 
-    fn judged(&self, settled: &Settled) -> Result<Vec<(String, Box<dyn Examples>, Vec<String>)>> {
+    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>> {
         let judged = |set: &Arc<ImageSet>| {
             let examples: Box<dyn Examples> = Box::new(self.judging(set, settled.line()?)?);
             let texts = set.images.iter().map(|image| image.text.clone()).collect();
@@ -465,7 +468,7 @@ fn development(
     network: &dyn Network,
 ) -> Result<Vec<Development>> {
     let packer = packer(recipe, network);
-    let packed = |(name, examples, texts): (String, Box<dyn Examples>, Vec<String>)| {
+    let packed = |(name, examples, texts): Judged| {
         let picks: Vec<Pick> = (0..examples.len())
             .map(|item| Pick { item, copy: 0 })
             .collect();

@@ -30,6 +30,9 @@ const AGAINST: [(&str, &str, f64); 2] = [
     ("scene-small", "ppocr6small-bare", 0.2),
 ];
 
+/// A model or a peer: its name, what each round measured, and why it could not be measured.
+type Side<'a> = (&'a str, Vec<Vec<Measured>>, Option<String>);
+
 pub fn run(named: &Named) -> Result<()> {
     setup::ready()?;
     let data = match &named.data {
@@ -60,8 +63,7 @@ pub fn run(named: &Named) -> Result<()> {
         .collect();
     let script = root().join("xtask").join("peers").join("scene_text.py");
     let sides = models.iter().chain(&PEERS);
-    let mut found: Vec<(&str, Vec<Vec<Measured>>, Option<String>)> =
-        sides.map(|&side| (side, Vec::new(), None)).collect();
+    let mut found: Vec<Side<'_>> = sides.map(|&side| (side, Vec::new(), None)).collect();
     for round in 1..=ROUNDS {
         for (side, rounds, missing) in &mut found {
             if missing.is_some() {

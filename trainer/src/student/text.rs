@@ -44,7 +44,7 @@ pub struct TextStudent {
 /// Layers in a row, or a residual block of three.
 enum Part {
     Plain(PlaneConv),
-    Block([PlaneConv; 3]),
+    Block(Box<[PlaneConv; 3]>),
 }
 
 impl TextStudent {
@@ -73,7 +73,13 @@ impl TextStudent {
         let [at_quarter, at_eighth, along] = self.config.depths;
         let blocks = |name: &str, count, width, kernel| {
             (0..count)
-                .map(|index| Part::Block(self.block(&format!("{name}.{index}"), width, kernel)))
+                .map(|index| {
+                    Part::Block(Box::new(self.block(
+                        &format!("{name}.{index}"),
+                        width,
+                        kernel,
+                    )))
+                })
                 .collect::<Vec<_>>()
         };
         parts.extend(blocks("quarter", at_quarter, quarter, [3, 3]));
@@ -104,7 +110,7 @@ impl TextStudent {
         parts
             .flat_map(|part| match part {
                 Part::Plain(layer) => vec![layer],
-                Part::Block(layers) => layers.into(),
+                Part::Block(layers) => layers.to_vec(),
             })
             .collect()
     }
@@ -204,10 +210,11 @@ impl Network for TextStudent {
         for part in self.parts() {
             match part {
                 Part::Plain(layer) => x = apply(net, &layer, x)?,
-                Part::Block([mix, expand, project]) => {
-                    let mut y = apply(net, &mix, x)?;
-                    y = apply(net, &expand, y)?;
-                    y = apply(net, &project, y)?;
+                Part::Block(layers) => {
+                    let [mix, expand, project] = &*layers;
+                    let mut y = apply(net, mix, x)?;
+                    y = apply(net, expand, y)?;
+                    y = apply(net, project, y)?;
                     x = net.graph.add(x, y)?;
                 }
             }

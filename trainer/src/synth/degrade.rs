@@ -111,7 +111,7 @@ fn light(planes: &mut Planes, random: &mut ChaCha8Rng) {
 }
 
 /// A Gaussian blur of a plane `width` wide, edges repeated.
-pub(super) fn soften(plane: &mut Vec<f32>, width: usize, sigma: f32) {
+pub(super) fn soften(plane: &mut [f32], width: usize, sigma: f32) {
     if sigma < 0.2 || plane.is_empty() {
         return;
     }
@@ -137,7 +137,7 @@ pub(super) fn soften(plane: &mut Vec<f32>, width: usize, sigma: f32) {
             }
         }
     }
-    let source = plane.clone();
+    let source = plane.to_vec();
     let row = |y: isize| {
         let y = y.clamp(0, height as isize - 1) as usize;
         &source[y * width..(y + 1) * width]

@@ -124,7 +124,7 @@ pub(super) fn texture(
             }
             6 => {
                 let (sin, cos) = random.random_range(0.0f32..3.2).sin_cos();
-                let pace = 6.28 / (h * random.random_range(0.12..0.9));
+                let pace = std::f32::consts::TAU / (h * random.random_range(0.12..0.9));
                 let sharp = random.random_range(0.8..8.0);
                 planes.shade(strength, |x, y| {
                     (((x * cos + y * sin) * pace).sin() * sharp).clamp(-1.0, 1.0)
@@ -132,7 +132,7 @@ pub(super) fn texture(
             }
             7 | 8 => {
                 // An edge between two grounds: a board's rim, a shelf, a window.
-                let (sin, cos) = (random.random_range(0..4) as f32 * 1.5708
+                let (sin, cos) = (random.random_range(0..4) as f32 * std::f32::consts::FRAC_PI_2
                     + random.random_range(-0.25f32..0.25))
                 .sin_cos();
                 let at = random.random_range(-0.48..0.48);
