@@ -32,6 +32,7 @@
 //! | `onnx` | yes | off: features, tokens, decoding and the model trait without ONNX Runtime or `ort` |
 //! | `load-dynamic` | yes | off: link ONNX Runtime instead of opening a file, as iOS demands |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
+//! | `gzip` | no | on: language models compressed with gzip |
 //! | `cuda`, `tensorrt`, `directml`, `coreml`, `nnapi`, `xnnpack`, `qnn` | no | on: that provider can be asked for |
 //!
 //! Errors are one type, [`Error`], with a [`kind`](Error::kind) to match on. The crate has no `unsafe` code,

