@@ -37,6 +37,7 @@
 //! | `mic` | no | on: the microphone, through `cpal`; Linux needs ALSA's headers to build it |
 //! | `images` | no | on: PNG, JPEG and WebP files; pixels in memory need no feature |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
+//! | `gzip` | no | on: language models compressed with gzip |
 //! | `cuda`, `tensorrt`, `directml`, `coreml`, `nnapi`, `xnnpack`, `qnn` | no | on: that provider can be asked for |
 //!
 //! Errors are one type, [`Error`], with a [`kind`](Error::kind) to match on. The crate has no `unsafe` code,

@@ -54,7 +54,12 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "pocketsphinx",
-        &["numpy==1.26.4", "pocketsphinx==5.1.1", "soundfile==0.14.0"],
+        &[
+            "numpy==1.26.4",
+            "pocketsphinx==5.1.1",
+            "soundfile==0.14.0",
+            "av==18.1.0",
+        ],
     ),
 ];
 

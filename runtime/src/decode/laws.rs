@@ -300,6 +300,51 @@ proptest! {
     }
 }
 
+/// Any vocabulary up to 20,000, the blank anywhere, scores of any kind and in any order in memory.
+#[test]
+fn size_kind_and_layout_of_scores_change_nothing() {
+    for (vocabulary, blank) in [
+        (2usize, 1),
+        (32, 0),
+        (129, 128),
+        (1_000, 999),
+        (20_000, 12_345),
+    ] {
+        let pieces = (0..vocabulary as u32).map(|id| char::from_u32(0x1_0000 + id).unwrap());
+        let tokens = Tokens::characters(pieces.map(String::from), blank).unwrap();
+        let tokens = Arc::new(tokens);
+        let mut state = 1u64;
+        let logits = Array2::from_shape_simple_fn((20, vocabulary), || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 40) as f32 / 1e6
+        });
+        let norm = |row: ArrayView2<'_, f32>| row.iter().map(|x| x.exp()).sum::<f32>().ln();
+        let mut logs = logits.clone();
+        for t in 0..20 {
+            let norm = norm(rows(&logits, t, t + 1));
+            logs.row_mut(t).mapv_inplace(|x| x - norm);
+        }
+        let probs = logs.mapv(f32::exp);
+        let columns = logits.t().as_standard_layout().to_owned();
+        for decoding in [Decoding::greedy(), Decoding::beam(12).n_best(3)] {
+            let plan = decoding.plan(&tokens).unwrap();
+            let whole = plan.decode(&LogProbs::from_logits(logits.view())).unwrap();
+            let strided = plan.decode(&LogProbs::from_logits(columns.t())).unwrap();
+            assert_eq!(strided, whole);
+            for scores in [
+                LogProbs::from_log_probs(logs.view()),
+                LogProbs::from_probs(probs.view()),
+            ] {
+                let other = plan.decode(&scores).unwrap();
+                let difference = (other.best().score - whole.best().score).abs();
+                assert!(difference < 1e-3, "V={vocabulary}: {difference}");
+            }
+        }
+    }
+}
+
 #[test]
 fn certain_input_is_read_as_greedy_reads_it() {
     let tokens = tokens(true, 0);

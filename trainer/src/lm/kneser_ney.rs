@@ -201,15 +201,16 @@ impl Estimate {
         for (n, order) in (1..).zip(&self.orders) {
             writeln!(out, "\n\\{n}-grams:")?;
             for entry in order {
-                // Adding 0 turns -0 into 0.
-                let logarithm = |value: f64| value.log10().min(0.0) as f32 + 0.0;
-                write!(out, "{}\t", logarithm(entry.probability))?;
+                // Adding 0 turns -0 into 0. Where seen words take all of a context's mass, its back-off is none at all,
+                // for which ARPA files have -99.
+                let logarithm = |value: f64| value.max(1e-99).log10() as f32 + 0.0;
+                write!(out, "{}\t", logarithm(entry.probability.min(1.0)))?;
                 for (at, &word) in entry.gram[..n].iter().rev().enumerate() {
                     let space = if at == 0 { "" } else { " " };
                     write!(out, "{space}{}", self.words[word as usize])?;
                 }
                 if n < self.orders.len() {
-                    write!(out, "\t{}", entry.backoff.log10() as f32 + 0.0)?;
+                    write!(out, "\t{}", logarithm(entry.backoff))?;
                 }
                 writeln!(out)?;
             }
