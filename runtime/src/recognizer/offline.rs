@@ -193,7 +193,9 @@ mod tests {
     use crate::model::FakeModel;
     #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
     use crate::model::Provider;
-    use crate::model::testing::{TINY, line_spec, tiny_spec};
+    use crate::model::testing::line_spec;
+    #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
+    use crate::model::testing::{TINY, tiny_spec};
     use crate::recognizer::testing::{fake, fake_spec, tones};
     use crate::spec::Role;
 
