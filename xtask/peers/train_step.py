@@ -168,7 +168,52 @@ class SpeechTiny(nn.Module):
         return self.head(self.widen(x)).permute(2, 0, 1)
 
 
-NETWORKS = {"reference": Reference, "text": Text, "teacher": Teacher, "speech-tiny": SpeechTiny}
+class SceneTiny(nn.Module):
+    """The student of the recipe scene-tiny over the 58 crops of 32 x 128 that its row of 8,192 columns holds."""
+
+    class Block(nn.Module):
+        def __init__(self, width, kernel):
+            super().__init__()
+            padding = tuple(k // 2 for k in kernel)
+            self.layers = nn.Sequential(
+                nn.Conv2d(width, width, kernel, padding=padding, groups=width, bias=False),
+                nn.BatchNorm2d(width),
+                normed(width, 2 * width, (1, 1)),
+                normed(2 * width, width, (1, 1), relu=False),
+            )
+
+        def forward(self, x):
+            return x + self.layers(x)
+
+    def __init__(self):
+        super().__init__()
+        stem, early, quarter, eighth, line = 16, 32, 64, 96, 192
+        dense = (3, 3)
+        self.layers = nn.Sequential(
+            normed(1, stem, dense, 2),
+            normed(stem, early, dense),
+            normed(early, quarter, dense, 2),
+            *(self.Block(quarter, dense) for _ in range(1)),
+            normed(quarter, eighth, dense, (2, 1)),
+            *(self.Block(eighth, dense) for _ in range(2)),
+            nn.Sequential(nn.Conv2d(eighth, line, (4, 1), bias=False), nn.BatchNorm2d(line), nn.ReLU()),
+            *(self.Block(line, (1, 7)) for _ in range(4)),
+            nn.Conv2d(line, 96, 1),
+        )
+        self.batch = (torch.randn(58, 1, 32, 128),)
+        self.vocabulary, self.length = 96, 8
+
+    def forward(self, x):
+        return self.layers(x).squeeze(2).permute(2, 0, 1)
+
+
+NETWORKS = {
+    "reference": Reference,
+    "text": Text,
+    "teacher": Teacher,
+    "speech-tiny": SpeechTiny,
+    "scene-tiny": SceneTiny,
+}
 
 
 def resident(key):

@@ -43,7 +43,7 @@ const AGAINST: [Against; 4] = [
         name: "train-step",
         script: "train_step.py",
         threads: &[1, 2],
-        memory: &["reference", "text", "teacher", "speech-tiny"],
+        memory: &["reference", "text", "teacher", "speech-tiny", "scene-tiny"],
         goal: |work| match work {
             work if work.contains("memory") || work.contains("reference") => 1.0,
             _ => 1.1,

@@ -210,7 +210,7 @@ pub enum Op {
         /// The blank's id.
         blank: usize,
     },
-    /// Ours: weight gradient of a depthwise convolution: x, dy to dw.
+    /// Ours: weight gradient of a convolution whose outputs see one input channel each: x, dy to dw.
     DepthwiseWeightGrad {
         /// The convolution's attributes.
         conv: ConvAttributes,

@@ -5,10 +5,10 @@
 //! row the context is what stands there (zeros between utterances); in a stream, which only causal ones have, it is the
 //! state: the last `(k - 1) d + 1 - stride` frames of the convolution's own input.
 
-use super::{Form, Init, Net, normed};
+use super::{Convolution, Form, Net, NormedConvolution};
+use crate::Result;
 use crate::config::Context;
-use crate::graph::{ConvAttributes, Value};
-use crate::{Error, ErrorKind, Result};
+use crate::graph::Value;
 
 /// A convolution, batch norm and perhaps ReLU.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,6 @@ pub struct ConvNorm {
     pub context: Context,
     /// Whether a ReLU follows.
     pub relu: bool,
-}
-
-/// Names of a folded layer's parameters, from those of the unfolded: see [`ConvNorm::fold`].
-pub fn folded_names(name: &str) -> (String, String) {
-    (format!("{name}.weight"), format!("{name}.folded_bias"))
 }
 
 impl ConvNorm {
@@ -75,51 +70,32 @@ impl ConvNorm {
                 &[x],
             ));
         }
-        let fan_in = self.inputs * self.kernel;
-        let weight = net.parameter(
-            &format!("{}.weight", self.name),
-            &[self.outputs, self.inputs, 1, self.kernel],
-            Init::He { fan_in },
-            true,
-        )?;
-        let mut attributes = ConvAttributes {
-            strides: [1, self.stride],
-            dilations: [1, self.dilation],
-            ..Default::default()
-        };
+        let mut layer = self.layer();
         if net.form != Form::Stream {
-            let [before, after] = self.padding();
-            attributes.pads = [0, before, 0, after];
+            return layer.apply(net, x, net.mask);
         }
-        if net.form == Form::Train {
-            let y = net.graph.conv(x, weight, None, attributes)?;
-            let mask = net.mask.ok_or_else(|| {
-                let message = format!("{}: a training network needs its mask", self.name);
-                Error::new(ErrorKind::Graph, message)
-            })?;
-            return normed::normalize(net, &self.name, y, mask, self.relu);
+        if self.context != Context::Causal {
+            return Err(net.graph.mismatch(
+                &self.name,
+                "a causal convolution: a symmetric one does not stream",
+                &[x],
+            ));
         }
-        let (_, bias) = folded_names(&self.name);
-        let bias = net.parameter(&bias, &[self.outputs], Init::Constant(0.0), false)?;
-        let input = if net.form == Form::Stream {
-            if self.context != Context::Causal {
-                return Err(net.graph.mismatch(
-                    &self.name,
-                    "a causal convolution: a symmetric one does not stream",
-                    &[x],
-                ));
-            }
-            self.with_state(net, x)?
-        } else {
-            x
-        };
-        let mut y = net.graph.conv(input, weight, Some(bias), attributes)?;
-        if self.relu {
-            y = net.graph.relu(y)?;
-        }
-        match net.mask {
-            Some(mask) => net.graph.mul(y, mask),
-            None => Ok(y),
+        layer.convolution = layer.convolution.with_pads([0; 4]);
+        let input = self.with_state(net, x)?;
+        layer.apply(net, input, net.mask)
+    }
+
+    /// The convolution over a whole row.
+    fn layer(&self) -> NormedConvolution {
+        let [before, after] = self.padding();
+        let convolution = Convolution::along_time(&self.name, self.outputs, self.kernel)
+            .with_strides([1, self.stride])
+            .with_dilations([1, self.dilation])
+            .with_pads([0, before, 0, after]);
+        NormedConvolution {
+            relu: self.relu,
+            ..convolution.normed()
         }
     }
 
@@ -136,12 +112,14 @@ impl ConvNorm {
         Ok(joined)
     }
 
-    /// The folded weight and bias: `w' = w g`, `b' = bias - mean g`, `g = scale / sqrt(variance + epsilon)`;
-    /// `get` gives the unfolded tensors by name.
+    /// See [`NormedConvolution::fold`].
+    ///
+    /// # Errors
+    /// What `get` reports.
     pub fn fold<'a>(
         &self,
         get: impl Fn(&str) -> Result<&'a [f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
-        normed::fold(&self.name, get)
+        self.layer().fold(get)
     }
 }

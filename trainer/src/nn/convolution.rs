@@ -78,6 +78,16 @@ impl Convolution {
     /// # Errors
     /// [`crate::ErrorKind::Graph`] where x does not fit.
     pub fn apply(&self, net: &mut Net, x: Value) -> Result<Value> {
+        let weight = self.weight(net, x)?;
+        let bias = match self.bias {
+            Bias::Trained => Some(net.vector(&self.name, "bias", self.outputs, 0.0)?),
+            Bias::Absent => None,
+        };
+        net.graph.conv(x, weight, bias, self.attributes.clone())
+    }
+
+    /// Declares `NAME.weight` for x `[B, Ci, H, W]`.
+    pub(super) fn weight(&self, net: &mut Net, x: Value) -> Result<Value> {
         let groups = self.attributes.group;
         let &[_, inputs, _, _] = net.graph.shape(x) else {
             return Err(net.graph.mismatch(&self.name, "x [B, C, H, W]", &[x]));
@@ -90,12 +100,15 @@ impl Convolution {
         let shape = [self.outputs, inputs / groups, kh, kw];
         let fan_in = shape[1] * kh * kw;
         let init = Init::He { fan_in };
-        let weight = net.parameter(&format!("{}.weight", self.name), &shape, init, true)?;
-        let bias = match self.bias {
-            Bias::Trained => Some(net.vector(&self.name, "bias", self.outputs, 0.0)?),
-            Bias::Absent => None,
-        };
-        net.graph.conv(x, weight, bias, self.attributes.clone())
+        net.parameter(&format!("{}.weight", self.name), &shape, init, true)
+    }
+
+    /// Columns beyond an item's own that its outputs see, on the side where there are more. So many zeros between items
+    /// in a row keep them apart.
+    pub fn reach(&self) -> usize {
+        let (left, stride) = (self.attributes.pads[1], self.attributes.strides[1]);
+        let span = self.kernel[1].saturating_sub(1) * self.attributes.dilations[1] + 1;
+        left.max(span.saturating_sub(stride + left))
     }
 }
 

@@ -13,18 +13,16 @@ mod heads;
 mod init;
 mod linear;
 mod normed;
-mod plane;
 #[cfg(test)]
 mod testing;
 
 pub use attention::Attention;
-pub use conv::{ConvNorm, folded_names};
+pub use conv::ConvNorm;
 pub use convolution::{Convolution, separable};
 pub use heads::{Attended, Heads};
 pub use init::{Init, initialize};
 pub use linear::Bias;
-pub use normed::NormedConvolution;
-pub use plane::PlaneConv;
+pub use normed::{NormedConvolution, folded_names};
 
 use crate::Result;
 use crate::graph::{DType, Graph, Value};

@@ -1,12 +1,12 @@
 //! Batch norm (arXiv 1502.03167) after a convolution: over unmasked positions in training, folded into the convolution
 //! in every other form.
 
-use super::{Convolution, Form, Init, Net, Statistic, folded_names};
-use crate::Result;
+use super::{Convolution, Form, Init, Net, Statistic};
 use crate::graph::Value;
+use crate::{Error, ErrorKind, Result};
 
 /// Added to the variance by every batch norm.
-pub(super) const EPSILON: f32 = 1e-3;
+const EPSILON: f32 = 1e-3;
 
 /// A convolution over `[B, C, H, W]` without a bias, batch norm, perhaps ReLU, and zeros where the mask is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,28 +32,40 @@ impl NormedConvolution {
         self
     }
 
-    /// x `[B, Ci, H, W]` to `[B, Co, Ho, Wo]`; mask `[B, 1, Ho, Wo]` is 1 where a position counts.
+    /// x `[B, Ci, H, W]` to `[B, Co, Ho, Wo]`; mask is 1 where a position counts, `[B, 1, Ho, Wo]` in training, of a
+    /// shape that broadcasts to it in the other forms, which may go without.
     ///
     /// Training declares `NAME.weight`, `NAME.scale`, `NAME.bias`; the other forms `NAME.weight` and
     /// `NAME.folded_bias`, which [`NormedConvolution::fold`] gives.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Graph`] where x or the mask does not fit.
-    pub fn apply(&self, net: &mut Net, x: Value, mask: Value) -> Result<Value> {
-        let name = &self.convolution.name;
-        let y = self.convolution.apply(net, x)?;
+    /// [`crate::ErrorKind::Graph`] where x or the mask does not fit, or training has no mask.
+    pub fn apply(&self, net: &mut Net, x: Value, mask: Option<Value>) -> Result<Value> {
+        let Convolution {
+            name,
+            outputs,
+            attributes,
+            ..
+        } = &self.convolution;
+        let weight = self.convolution.weight(net, x)?;
         if net.form == Form::Train {
+            let y = net.graph.conv(x, weight, None, attributes.clone())?;
+            let mask = mask.ok_or_else(|| {
+                let message = format!("{name}: a training network needs its mask");
+                Error::new(ErrorKind::Graph, message)
+            })?;
             return normalize(net, name, y, mask, self.relu);
         }
-        let outputs = self.convolution.outputs;
         let (_, bias) = folded_names(name);
-        let bias = net.parameter(&bias, &[outputs], Init::Constant(0.0), false)?;
-        let bias = net.graph.reshape(bias, &[1, outputs, 1, 1])?;
-        let mut y = net.graph.add(y, bias)?;
+        let bias = net.parameter(&bias, &[*outputs], Init::Constant(0.0), false)?;
+        let mut y = net.graph.conv(x, weight, Some(bias), attributes.clone())?;
         if self.relu {
             y = net.graph.relu(y)?;
         }
-        net.graph.mul(y, mask)
+        match mask {
+            Some(mask) => net.graph.mul(y, mask),
+            None => Ok(y),
+        }
     }
 
     /// The folded weight and bias: `w' = w g`, `b' = bias - mean g`, `g = scale / sqrt(variance + epsilon)`;
@@ -65,8 +77,27 @@ impl NormedConvolution {
         &self,
         get: impl Fn(&str) -> Result<&'a [f32]>,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
-        fold(&self.convolution.name, get)
+        let name = &self.convolution.name;
+        let part = |suffix: &str| get(&format!("{name}.{suffix}"));
+        let (weight, scale, bias) = (part("weight")?, part("scale")?, part("bias")?);
+        let (mean, variance) = (part("running_mean")?, part("running_variance")?);
+        let mut folded_weight = weight.to_vec();
+        let mut folded_bias = Vec::with_capacity(scale.len());
+        let taps = (weight.len() / scale.len().max(1)).max(1);
+        for (channel, row) in folded_weight.chunks_exact_mut(taps).enumerate() {
+            let gain = scale[channel] / (variance[channel] + EPSILON).sqrt();
+            for weight in row {
+                *weight *= gain;
+            }
+            folded_bias.push(bias[channel] - mean[channel] * gain);
+        }
+        Ok((folded_weight, folded_bias))
     }
+}
+
+/// Names of a folded layer's parameters, from those of the unfolded: see [`NormedConvolution::fold`].
+pub fn folded_names(name: &str) -> (String, String) {
+    (format!("{name}.weight"), format!("{name}.folded_bias"))
 }
 
 impl Convolution {
@@ -78,7 +109,7 @@ impl Convolution {
 
 /// Batch norm of y `[B, C, H, W]` by the statistics of its unmasked positions, which become running ones
 /// `NAME.running_{mean,variance}`.
-pub(super) fn normalize(
+fn normalize(
     net: &mut Net,
     name: &str,
     y: Value,
@@ -105,27 +136,6 @@ pub(super) fn normalize(
     Ok(normed.y)
 }
 
-/// See [`NormedConvolution::fold`].
-pub(super) fn fold<'a>(
-    name: &str,
-    get: impl Fn(&str) -> Result<&'a [f32]>,
-) -> Result<(Vec<f32>, Vec<f32>)> {
-    let part = |suffix: &str| get(&format!("{name}.{suffix}"));
-    let (weight, scale, bias) = (part("weight")?, part("scale")?, part("bias")?);
-    let (mean, variance) = (part("running_mean")?, part("running_variance")?);
-    let mut folded_weight = weight.to_vec();
-    let mut folded_bias = Vec::with_capacity(scale.len());
-    let taps = (weight.len() / scale.len().max(1)).max(1);
-    for (channel, row) in folded_weight.chunks_exact_mut(taps).enumerate() {
-        let gain = scale[channel] / (variance[channel] + EPSILON).sqrt();
-        for weight in row {
-            *weight *= gain;
-        }
-        folded_bias.push(bias[channel] - mean[channel] * gain);
-    }
-    Ok((folded_weight, folded_bias))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{check_layer, outputs};
@@ -144,7 +154,7 @@ mod tests {
         let layer = Convolution::new("c", 3, [3, 3]).with_strides([1, 2]);
         check_layer("normed", &[&[2, 2, 3, 8]], &|net, x| {
             let mask = mask(net, [3, 4])?;
-            layer.clone().normed().linear().apply(net, x[0], mask)
+            layer.clone().normed().linear().apply(net, x[0], Some(mask))
         });
     }
 
@@ -156,7 +166,7 @@ mod tests {
         let shape = [2, 2, 4, 5];
         let build = |net: &mut Net, x: Value| {
             let mask = mask(net, [4, 5])?;
-            layer.apply(net, x, mask)
+            layer.apply(net, x, Some(mask))
         };
         let (trained, store, statistics) = outputs(Form::Train, &shape, &x, &[], &build);
         let statistic = |name: &str| statistics[name].clone();

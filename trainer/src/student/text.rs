@@ -19,7 +19,7 @@
 use crate::config::{ImageModelConfig, Recipe};
 use crate::graph::{ConvAttributes, DType, Value};
 use crate::network::{Built, Lookup, Network};
-use crate::nn::{Form, Init, Net, PlaneConv, folded_names};
+use crate::nn::{Convolution, Form, Init, Net, NormedConvolution, folded_names};
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 
@@ -43,8 +43,8 @@ pub struct TextStudent {
 
 /// Layers in a row, or a residual block of three.
 enum Part {
-    Plain(PlaneConv),
-    Block(Box<[PlaneConv; 3]>),
+    Plain(NormedConvolution),
+    Block(Box<[NormedConvolution; 3]>),
 }
 
 impl TextStudent {
@@ -61,14 +61,14 @@ impl TextStudent {
 
     fn parts(&self) -> Vec<Part> {
         let [stem, early, quarter, eighth, line] = self.config.widths;
-        let dense = |name: &str, inputs, outputs, strides| {
-            let conv = PlaneConv::new(name.to_owned(), inputs, outputs, [3, 3]);
-            Part::Plain(conv.with_strides(strides))
+        let dense = |name: &str, outputs, strides| {
+            let conv = Convolution::new(name, outputs, [3, 3]);
+            Part::Plain(conv.with_strides(strides).normed())
         };
         let mut parts = vec![
-            dense("stem", self.channels, stem, [2, 2]),
-            dense("early", stem, early, [1, 1]),
-            dense("quarter.down", early, quarter, [2, 2]),
+            dense("stem", stem, [2, 2]),
+            dense("early", early, [1, 1]),
+            dense("quarter.down", quarter, [2, 2]),
         ];
         let [at_quarter, at_eighth, along] = self.config.depths;
         let blocks = |name: &str, count, width, kernel| {
@@ -83,29 +83,29 @@ impl TextStudent {
                 .collect::<Vec<_>>()
         };
         parts.extend(blocks("quarter", at_quarter, quarter, [3, 3]));
-        parts.push(dense("eighth.down", quarter, eighth, [2, 1]));
+        parts.push(dense("eighth.down", eighth, [2, 1]));
         parts.extend(blocks("eighth", at_eighth, eighth, [3, 3]));
         let rows = self.height / 8;
-        let flatten = PlaneConv::new("line.flatten".to_owned(), eighth, line, [rows, 1]);
-        parts.push(Part::Plain(flatten.unpadded()));
+        let flatten = Convolution::new("line.flatten", line, [rows, 1]).with_pads([0; 4]);
+        parts.push(Part::Plain(flatten.normed()));
         parts.extend(blocks("line", along, line, [1, self.config.kernel]));
         parts
     }
 
-    fn block(&self, name: &str, width: usize, kernel: [usize; 2]) -> [PlaneConv; 3] {
+    fn block(&self, name: &str, width: usize, kernel: [usize; 2]) -> [NormedConvolution; 3] {
         let inner = width * self.config.expand;
-        let layer = |part: &str, inputs, outputs, kernel| {
-            PlaneConv::new(format!("{name}.{part}"), inputs, outputs, kernel)
+        let layer = |part: &str, outputs, kernel| {
+            Convolution::new(&format!("{name}.{part}"), outputs, kernel)
         };
         [
-            layer("mix", width, width, kernel).depthwise().linear(),
-            layer("expand", width, inner, [1, 1]),
-            layer("project", inner, width, [1, 1]).linear(),
+            layer("mix", width, kernel).with_groups(width).normed().linear(),
+            layer("expand", inner, [1, 1]).normed(),
+            layer("project", width, [1, 1]).normed().linear(),
         ]
     }
 
     /// All layers with batch norm, in order.
-    pub fn layers(&self) -> Vec<PlaneConv> {
+    pub fn layers(&self) -> Vec<NormedConvolution> {
         let parts = self.parts().into_iter();
         parts
             .flat_map(|part| match part {
@@ -140,14 +140,14 @@ impl Network for TextStudent {
     fn kept(&self) -> f64 {
         let (mut rows, mut columns) = (self.height as f64, 1.0);
         let mut values = 0.0;
-        for layer in self.layers() {
-            let [down, across] = layer.attributes.strides;
+        for NormedConvolution { convolution, .. } in self.layers() {
+            let [down, across] = convolution.attributes.strides;
             rows /= down as f64;
             columns /= across as f64;
-            if layer.kernel[1] == 1 && layer.kernel[0] > 1 {
+            if convolution.kernel[1] == 1 && convolution.kernel[0] > 1 {
                 rows = 1.0;
             }
-            values += 4.0 * layer.outputs as f64 * rows * columns;
+            values += 4.0 * convolution.outputs as f64 * rows * columns;
         }
         values
     }
@@ -155,9 +155,9 @@ impl Network for TextStudent {
     fn gap(&self) -> usize {
         let mut scale = 1;
         let mut gap = 0;
-        for layer in self.layers() {
-            gap = gap.max(layer.reach() * scale);
-            scale *= layer.attributes.strides[1];
+        for NormedConvolution { convolution, .. } in self.layers() {
+            gap = gap.max(convolution.reach() * scale);
+            scale *= convolution.attributes.strides[1];
         }
         gap.next_multiple_of(STRIDE)
     }
@@ -165,9 +165,9 @@ impl Network for TextStudent {
     fn receptive_field(&self) -> usize {
         let mut scale = 1;
         let mut columns = 1;
-        for layer in self.layers() {
-            columns += 2 * layer.reach() * scale;
-            scale *= layer.attributes.strides[1];
+        for NormedConvolution { convolution, .. } in self.layers() {
+            columns += 2 * convolution.reach() * scale;
+            scale *= convolution.attributes.strides[1];
         }
         columns.div_ceil(STRIDE)
     }
@@ -192,15 +192,20 @@ impl Network for TextStudent {
             net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
         }
         let mut masks = HashMap::new();
-        let mut apply = |net: &mut Net, layer: &PlaneConv, x: Value| {
+        let mut apply = |net: &mut Net, layer: &NormedConvolution, x: Value| {
+            let Convolution {
+                name,
+                kernel,
+                attributes,
+                ..
+            } = &layer.convolution;
             let &[_, _, height, width] = net.graph.shape(x) else {
-                return Err(net.graph.mismatch(&layer.name, "x [1, C, H, W]", &[x]));
+                return Err(net.graph.mismatch(name, "x [1, C, H, W]", &[x]));
             };
-            let kernel = layer.kernel[0].min(height);
-            let pads = layer.attributes.pads[0] + layer.attributes.pads[2];
+            let pads = attributes.pads[0] + attributes.pads[2];
             let size = [
-                (height + pads - kernel) / layer.attributes.strides[0] + 1,
-                width / layer.attributes.strides[1],
+                (height + pads - kernel[0].min(height)) / attributes.strides[0] + 1,
+                width / attributes.strides[1],
             ];
             let mask = mask(net, &mut masks, size)?;
             layer.apply(net, x, mask)
@@ -247,7 +252,7 @@ impl Network for TextStudent {
         let mut folded = HashMap::new();
         for layer in self.layers() {
             let (weight, bias) = layer.fold(get)?;
-            let (weight_name, bias_name) = folded_names(&layer.name);
+            let (weight_name, bias_name) = folded_names(&layer.convolution.name);
             folded.insert(weight_name, weight);
             folded.insert(bias_name, bias);
         }

@@ -22,11 +22,19 @@ pub enum Network {
     Teacher,
     /// The student of the recipe `speech-tiny`, over a packed row.
     SpeechTiny,
+    /// The student of the recipe `scene-tiny`, over a packed row.
+    SceneTiny,
 }
 
 impl Network {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Reference, Self::Text, Self::Teacher, Self::SpeechTiny];
+    pub const ALL: [Self; 5] = [
+        Self::Reference,
+        Self::Text,
+        Self::Teacher,
+        Self::SpeechTiny,
+        Self::SceneTiny,
+    ];
 
     /// Its name in figures and on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +43,7 @@ impl Network {
             Self::Text => "text",
             Self::Teacher => "teacher",
             Self::SpeechTiny => "speech-tiny",
+            Self::SceneTiny => "scene-tiny",
         }
     }
 
@@ -43,7 +52,8 @@ impl Network {
             Self::Reference => reference::build(net),
             Self::Text => text::build(net),
             Self::Teacher => teacher::build(net),
-            Self::SpeechTiny => recipe::build(net),
+            Self::SpeechTiny => recipe::build(net, &recipe::SPEECH_TINY),
+            Self::SceneTiny => recipe::build(net, &recipe::SCENE_TINY),
         }
     }
 }

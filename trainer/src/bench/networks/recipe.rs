@@ -1,5 +1,5 @@
-//! The student of the recipe `speech-tiny` over one row of its batch size, packed with utterances of four seconds as a
-//! run packs them. PyTorch gets the same utterances as a batch.
+//! The student of a shipped recipe over one row of its batch size, packed with items of one length as a run packs them:
+//! utterances of four seconds, or crops four times as wide as high. PyTorch gets the same items as a batch.
 
 use super::{Fed, Task};
 use crate::Result;
@@ -11,23 +11,40 @@ use crate::train::pack::Utterance;
 use crate::train::run::packer;
 use ndarray::Array2;
 
-const RECIPE: &str = include_str!("../../../recipes/speech-tiny.toml");
+/// A recipe and the items of its row.
+pub(super) struct Packed {
+    recipe: &'static str,
+    /// Feature frames, or columns, of an item.
+    frames: usize,
+    /// Symbols of its target.
+    symbols: usize,
+}
 
-/// Feature frames of an utterance.
-const FRAMES: usize = 400;
+pub(super) const SPEECH_TINY: Packed = Packed {
+    recipe: include_str!("../../../recipes/speech-tiny.toml"),
+    frames: 400,
+    symbols: 40,
+};
 
-pub(super) fn build(net: &mut Net) -> Result<Task> {
+pub(super) const SCENE_TINY: Packed = Packed {
+    recipe: include_str!("../../../recipes/scene-tiny.toml"),
+    frames: 128,
+    symbols: 8,
+};
+
+pub(super) fn build(net: &mut Net, packed: &Packed) -> Result<Task> {
     let none: [&str; 0] = [];
-    let recipe = Recipe::parse(RECIPE, &none)?;
+    let recipe = Recipe::parse(packed.recipe, &none)?;
+    let frames = packed.frames;
     let student = student(&recipe, recipe.text.tokens.len() + 1);
     let packer = packer(&recipe, &*student);
     let built = student.build(net, packer.width)?;
     let mut row = packer.row();
-    while packer.fits(&row, FRAMES) {
+    while packer.fits(&row, frames) {
         let index = row.segments.len();
-        let values = numbers(student.features() * FRAMES, index);
-        let features = Array2::from_shape_fn((student.features(), FRAMES), |(f, t)| {
-            values[f * FRAMES + t]
+        let values = numbers(student.features() * frames, index);
+        let features = Array2::from_shape_fn((student.features(), frames), |(f, t)| {
+            values[f * frames + t]
         });
         let utterance = Utterance {
             targets: Vec::new(),
@@ -42,7 +59,7 @@ pub(super) fn build(net: &mut Net) -> Result<Task> {
         logits: built.logits,
         vocabulary: student.vocabulary(),
         segments: place.collect(),
-        longest: FRAMES / 10,
+        longest: packed.symbols,
         fed: vec![
             ("features", Fed::Floats(row.features)),
             ("mask", Fed::Floats(row.mask)),

@@ -53,10 +53,10 @@ fn speech(net: &mut Net, features: Value, mask: Value) -> Result<Value> {
     let mut x = Convolution::along_time("stem", WIDTH, 5)
         .with_strides([1, 2])
         .normed()
-        .apply(net, features, mask)?;
+        .apply(net, features, Some(mask))?;
     for index in 0..4 {
         let layer = Convolution::along_time(&format!("block.{index}"), WIDTH, 5).normed();
-        let y = layer.apply(net, x, mask)?;
+        let y = layer.apply(net, x, Some(mask))?;
         x = net.graph.add(x, y)?;
         net.keep(x);
     }

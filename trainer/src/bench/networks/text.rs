@@ -27,28 +27,28 @@ pub(super) fn build(net: &mut Net) -> Result<Task> {
     let x = dense("stem", 32)
         .with_strides([2, 2])
         .normed()
-        .apply(net, image, half)?;
-    let x = dense("first", 64).normed().apply(net, x, half)?;
+        .apply(net, image, Some(half))?;
+    let x = dense("first", 64).normed().apply(net, x, Some(half))?;
     let x = dense("second", 128)
         .with_strides([2, 2])
         .normed()
-        .apply(net, x, quarter)?;
+        .apply(net, x, Some(quarter))?;
     net.keep(x);
-    let y = dense("block.first", 128).normed().apply(net, x, quarter)?;
+    let y = dense("block.first", 128).normed().apply(net, x, Some(quarter))?;
     let y = dense("block.second", 128)
         .normed()
         .linear()
-        .apply(net, y, quarter)?;
+        .apply(net, y, Some(quarter))?;
     let sum = net.graph.add(x, y)?;
     let x = net.graph.relu(sum)?;
     net.keep(x);
     let x = Convolution::new("widen", 256, [1, 1])
         .normed()
-        .apply(net, x, quarter)?;
+        .apply(net, x, Some(quarter))?;
     let x = net.graph.reduce_mean(x, &[2], true)?;
     let x = Convolution::along_time("along", 256, 3)
         .normed()
-        .apply(net, x, line)?;
+        .apply(net, x, Some(line))?;
     let logits = Convolution::new("head", SYMBOLS, [1, 1]).apply(net, x)?;
     Ok(Task {
         logits,

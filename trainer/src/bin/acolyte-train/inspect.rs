@@ -3,6 +3,7 @@
 use acolyte_trainer::config::{ModelKind, Recipe};
 use acolyte_trainer::inspect::{inspect_model, inspect_recipe};
 use acolyte_trainer::network::Network;
+use acolyte_trainer::nn::NormedConvolution;
 use acolyte_trainer::student::text::{STRIDE, TextStudent};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -54,7 +55,11 @@ fn print_text(student: &TextStudent) {
     println!("|---|---|---|---|---|---|---|---|---|");
     let (mut rows, mut columns) = (student.height, COLUMNS);
     let (mut parameters, mut operations) = (0, 0.0);
-    for layer in student.layers() {
+    let mut inputs = student.channels;
+    for NormedConvolution {
+        convolution: layer, ..
+    } in student.layers()
+    {
         let [down, across] = layer.attributes.strides;
         let [kh, kw] = layer.kernel;
         // The layer without padding takes the whole height.
@@ -64,18 +69,19 @@ fn print_text(student: &TextStudent) {
             rows / down
         };
         columns /= across;
-        let weights = layer.outputs * layer.inputs / layer.attributes.group * kh * kw;
+        let weights = layer.outputs * inputs / layer.attributes.group * kh * kw;
         let million = (weights * rows * columns) as f64 / 1e6;
         parameters += weights + 2 * layer.outputs;
         operations += million;
         println!(
             "| {} | {} | {} | {kh}x{kw} | {} | {down}x{across} | {rows}x{columns} | {} | {million:.2} |",
             layer.name,
-            layer.inputs,
+            inputs,
             layer.outputs,
             layer.attributes.group,
             weights + 2 * layer.outputs
         );
+        inputs = layer.outputs;
     }
     let width = student.config.widths[4];
     let head = width * student.vocabulary;

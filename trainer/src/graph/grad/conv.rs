@@ -4,7 +4,7 @@
 //! With `y[o, p] = sum_{i, k} w[o, i, k] x[i, p s + k d - pad]`:
 //! - `dx`: stride 1 is a convolution of dy with the kernel flipped and its channel axes exchanged, padded by
 //!   `d (k - 1) - pad`; other strides are a transposed convolution.
-//! - `dw`: dy times what the kernel saw at each position, in the form that suits who computes it: see
+//! - `dw`: where each output sees one input channel, a dot product a tap; else dy times what the kernel saw at each position, in the form that suits who computes it: see
 //!   [`crate::graph::lower()`].
 
 use super::Site;
@@ -82,9 +82,8 @@ fn weight_gradient(
     dy: Value,
 ) -> Result<Value> {
     let kernel = shape4(g, w)?;
-    let [co, per_group, ..] = kernel;
     let [_, ci, ..] = shape4(g, x)?;
-    if per_group == 1 && co == ci && a.group == ci {
+    if a.group == ci {
         return Ok(g.depthwise_weight_grad(x, dy, &kernel, a.clone()));
     }
     let op = Op::ConvWeightGrad {

@@ -110,7 +110,10 @@ fn plain(g: &mut Graph, op: &Op, inputs: &[Value]) -> Result<Option<Vec<Value>>>
             conv::depthwise_rows_gradient(g, x, w, dy, *taps).map(Some)
         }
         (Op::DepthwiseWeightGrad { conv, kernel }, &[x, dy]) => {
-            one(conv::depthwise_weight(g, x, dy, conv, *kernel))
+            one(match g.shape(x).get(1) == g.shape(dy).get(1) {
+                true => conv::depthwise_weight(g, x, dy, conv, *kernel),
+                false => weights::weight_gradient(g, [x, dy], conv, *kernel, Kernels::PlainOnnx),
+            })
         }
         (Op::MaxPoolGrad(window), &[x, y, dy]) => {
             one(pool::max_pool_gradient(g, x, y, dy, *window))

@@ -178,7 +178,7 @@ impl Graph {
         Err(self.mismatch("Unfold", "x [B, C, H, W] no smaller than the kernel", &[x]))
     }
 
-    /// Gradient with respect to a depthwise kernel `[C, 1, kh, kw]`: x `[B, C, H, W]`, dy `[B, C, Ho, Wo]`.
+    /// Gradient with respect to a kernel `[m C, 1, kh, kw]` of C groups: x `[B, C, H, W]`, dy `[B, m C, Ho, Wo]`.
     pub(crate) fn depthwise_weight_grad(
         &mut self,
         x: Value,

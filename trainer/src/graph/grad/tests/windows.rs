@@ -162,6 +162,27 @@ fn convolutions() {
                 dilations: [2, 1],
             },
         ),
+        (
+            "one channel",
+            [2, 1, 7, 40],
+            [11, 1, 3, 3],
+            ConvAttributes {
+                pads: [1, 1, 1, 1],
+                strides: [2, 2],
+                ..plain()
+            },
+        ),
+        (
+            "several outputs a channel",
+            [2, 2, 6, 23],
+            [6, 1, 3, 4],
+            ConvAttributes {
+                group: 2,
+                pads: [1, 2, 0, 3],
+                strides: [1, 3],
+                dilations: [1, 2],
+            },
+        ),
     ];
     for (label, x, w, attributes) in cases {
         let bias = [w[0]];
