@@ -96,22 +96,6 @@ pub(crate) fn sum2<const N: usize>(a: &[f32], b: &[f32], f: impl Fn(f32, f32) ->
     total
 }
 
-/// Adds `a b` to partial sums, one a lane: the value at `n` to lane `n mod LANES`.
-#[inline(always)]
-pub(crate) fn dot(mut sums: [f32; LANES], a: &[f32], b: &[f32]) -> [f32; LANES] {
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    for (sum, (a, b)) in sums.iter_mut().zip(a_rest.iter().zip(b_rest)) {
-        *sum += a * b;
-    }
-    sums
-}
-
 /// The larger of two numbers; unlike [`f32::max`] it does not look for NaN, which costs a third of the speed.
 #[inline(always)]
 pub(crate) fn larger(a: f32, b: f32) -> f32 {
@@ -153,8 +137,6 @@ mod tests {
             let expected: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
             let found = vectorized!(sum2::<64>(&a, &b, |a, b| a * b));
             assert_eq!(found, expected, "{length} products");
-            let sums = vectorized!(dot([1.0; LANES], &a, &b));
-            assert_eq!(total(sums), expected + 16.0, "{length} products, summed up");
             let expected = a.iter().copied().fold(f32::MIN, f32::max);
             assert_eq!(vectorized!(largest(&a)), expected, "{length} values");
             let mut copy = vec![0.0; length];

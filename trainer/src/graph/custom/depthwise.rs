@@ -2,18 +2,22 @@
 //! network over one channel), for which ONNX has no fast form:
 //! `dw[o, i, j] = sum_{b, p, q} dy[b, o, p, q] x[b, o / m, p sh + i dh - top, q sw + j dw - left]`.
 //!
-//! x `[B, C, H, W]`, dy `[B, m C, Ho, Wo]` to dw `[m C, 1, kh, kw]`. Rows are padded, and parted by their columns'
-//! remainder modulo the stride, once for several outputs; each tap is then a dot product of two rows that lie in one
-//! piece.
+//! x `[B, C, H, W]`, dy `[B, m C, Ho, Wo]` to dw `[m C, 1, kh, kw]`. A plane of x is padded and parted by its rows' and
+//! columns' remainders modulo the strides, and dy's rows are spread to the same pitch with zeros between: a tap is then
+//! the dot product of dy with as many numbers of x in one piece. Several taps are computed together, so that a number
+//! of dy is loaded once for all of them.
 
 use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
-use crate::simd::{LANES, dot, total, vectorized};
+use crate::simd::{LANES, lanes, total, vectorized};
 use ort::operator::ComputeContext;
 use ort::value::TensorElementType::Float32;
 
-/// Outputs of one input channel that share its parted rows: enough to make parting cheap, few enough for all threads to
+/// Outputs of one input channel that share a parted plane: enough to make parting cheap, few enough for all threads to
 /// have work.
-const SHARED: usize = 8;
+const SHARED: usize = 16;
+
+/// Taps computed together.
+const TOGETHER: usize = 5;
 
 pub(super) const WEIGHT_GRADIENT: Kernel<Geometry> = Kernel {
     name: "DepthwiseWeightGrad",
@@ -45,8 +49,10 @@ fn compute(context: &ComputeContext, geometry: &Geometry) -> ort::Result<()> {
     let [_, outputs, ho, wo] = axes(dy_shape)?;
     let [kh, kw] = geometry.kernel;
     let taps = kh * kw;
-    if taps == 0 || channels == 0 || !outputs.is_multiple_of(channels) {
-        return Err(misuse("DepthwiseWeightGrad takes outputs a multiple of the channels"));
+    if channels * taps * h * w * ho * wo == 0 || !outputs.is_multiple_of(channels) {
+        return Err(misuse(
+            "DepthwiseWeightGrad takes operands that are not empty, and outputs a multiple of the channels",
+        ));
     }
     let mut out = context
         .output(0, [outputs, 1, kh, kw])?
@@ -54,91 +60,116 @@ fn compute(context: &ComputeContext, geometry: &Geometry) -> ort::Result<()> {
     let (_, out) = out.try_extract_tensor_mut::<f32>()?;
     let multiplier = outputs / channels;
     let mut jobs = Vec::new();
-    for (channel, outputs) in out.chunks_mut(multiplier * taps).enumerate() {
-        for (group, dw) in outputs.chunks_mut(SHARED * taps).enumerate() {
+    for (channel, dw) in out.chunks_mut(multiplier * taps).enumerate() {
+        for (group, dw) in dw.chunks_mut(SHARED * taps).enumerate() {
             jobs.push((channel, channel * multiplier + group * SHARED, dw));
         }
     }
-    let rows = Parted::new(geometry, w);
+    let layout = Parted::new(geometry, [h, w]);
+    let pitch = layout.size[1];
+    let length = ((ho - 1) * pitch + wo).next_multiple_of(LANES);
     parallel(context, jobs, |(channel, first, dw)| {
         vectorized!({
-            let count = dw.len() / taps;
-            let mut sums = vec![[0.0; LANES]; dw.len()];
-            let mut parted = vec![0.0f32; h * rows.row];
+            dw.fill(0.0);
+            // Beyond the last tap's numbers, zeros of `spread` meet what stands there.
+            let mut parted = vec![0.0f32; layout.numbers() + LANES];
+            let mut spread = vec![0.0f32; length];
             for item in 0..items {
                 let plane = &x[(item * channels + channel) * h * w..][..h * w];
-                for (row, target) in plane.chunks_exact(w).zip(parted.chunks_exact_mut(rows.row)) {
-                    rows.part(row, target);
-                }
-                for output in 0..count {
+                layout.part(plane, w, &mut parted);
+                for (output, dw) in dw.chunks_exact_mut(taps).enumerate() {
                     let dy = &dy[(item * outputs + first + output) * ho * wo..][..ho * wo];
-                    let sums = &mut sums[output * taps..][..taps];
-                    for (p, dy_row) in dy.chunks_exact(wo).enumerate() {
-                        for (i, sums) in sums.chunks_exact_mut(kw).enumerate() {
-                            let Some(row) = (p * geometry.strides[0] + i * geometry.dilations[0])
-                                .checked_sub(geometry.pads[0])
-                                .filter(|&row| row < h)
-                            else {
-                                continue;
-                            };
-                            let x_row = &parted[row * rows.row..][..rows.row];
-                            for (j, sum) in sums.iter_mut().enumerate() {
-                                let start = rows.start(j * geometry.dilations[1]);
-                                *sum = dot(*sum, dy_row, &x_row[start..][..wo]);
-                            }
+                    for (row, target) in dy.chunks_exact(wo).zip(spread.chunks_mut(pitch)) {
+                        target[..wo].copy_from_slice(row);
+                    }
+                    for (block, dw) in dw.chunks_mut(TOGETHER).enumerate() {
+                        // The last block computes its last tap several times.
+                        let seen: [&[f32]; TOGETHER] = std::array::from_fn(|tap| {
+                            let tap = (block * TOGETHER + tap).min(taps - 1);
+                            &parted[layout.tap(tap / kw, tap % kw)..][..length]
+                        });
+                        for (dw, product) in dw.iter_mut().zip(products(&spread, seen)) {
+                            *dw += product;
                         }
                     }
                 }
-            }
-            for (dw, sums) in dw.iter_mut().zip(sums) {
-                *dw = total(sums);
             }
         })
     })
 }
 
-/// How a row is padded and its columns parted: all of remainder 0 modulo the stride, then all of remainder 1, ...
+/// The products of `a` with each of `b`; lengths are multiples of [`LANES`].
+#[inline(always)]
+fn products(a: &[f32], b: [&[f32]; TOGETHER]) -> [f32; TOGETHER] {
+    let a = a.as_chunks::<LANES>().0;
+    let b = b.map(|b| &b.as_chunks::<LANES>().0[..a.len()]);
+    let mut sums = [[0.0f32; LANES]; TOGETHER];
+    for (n, a) in a.iter().enumerate() {
+        for tap in 0..TOGETHER {
+            let b = &b[tap][n];
+            sums[tap] = lanes(|lane| sums[tap][lane] + a[lane] * b[lane]);
+        }
+    }
+    sums.map(total)
+}
+
+/// Where the numbers of a padded plane stand: all of row remainder 0 and column remainder 0, then all of column
+/// remainder 1, ...
 struct Parted {
-    stride: usize,
-    left: usize,
-    /// Columns of each remainder.
-    part: usize,
-    /// Columns of a parted row.
-    row: usize,
+    strides: [usize; 2],
+    dilations: [usize; 2],
+    /// Zeros above and to the left.
+    pads: [usize; 2],
+    /// Rows and columns of each remainder.
+    size: [usize; 2],
 }
 
 impl Parted {
-    fn new(geometry: &Geometry, width: usize) -> Self {
-        let stride = geometry.strides[1].max(1);
-        let [_, left, _, right] = geometry.pads;
-        let part = (left + width + right).div_ceil(stride);
+    fn new(geometry: &Geometry, [h, w]: [usize; 2]) -> Self {
+        let [top, left, bottom, right] = geometry.pads;
+        let strides = geometry.strides.map(|stride| stride.max(1));
         Self {
-            stride,
-            left,
-            part,
-            row: part * stride,
+            strides,
+            dilations: geometry.dilations,
+            pads: [top, left],
+            size: [
+                (top + h + bottom).div_ceil(strides[0]),
+                (left + w + right).div_ceil(strides[1]),
+            ],
         }
     }
 
-    /// Where the columns `offset, offset + stride, ...` of the padded row stand.
+    fn numbers(&self) -> usize {
+        self.strides.iter().chain(&self.size).product()
+    }
+
+    /// Where a position of the padded plane stands.
     #[inline(always)]
-    fn start(&self, offset: usize) -> usize {
-        offset % self.stride * self.part + offset / self.stride
+    fn place(&self, row: usize, column: usize) -> usize {
+        let ([sh, sw], [rows, columns]) = (self.strides, self.size);
+        ((row % sh * sw + column % sw) * rows + row / sh) * columns + column / sw
+    }
+
+    /// Where the first number that a tap sees stands; the others follow it.
+    #[inline(always)]
+    fn tap(&self, i: usize, j: usize) -> usize {
+        self.place(i * self.dilations[0], j * self.dilations[1])
     }
 
     #[inline(always)]
-    fn part(&self, row: &[f32], target: &mut [f32]) {
-        if self.stride == 1 {
-            target[self.left..self.left + row.len()].copy_from_slice(row);
-            return;
-        }
-        for remainder in 0..self.stride {
-            // The first column of this remainder that is no padding.
-            let first = (self.stride + remainder - self.left % self.stride) % self.stride;
-            let start = self.start(self.left + first);
-            let columns = row.iter().skip(first).step_by(self.stride);
-            for (target, &value) in target[start..].iter_mut().zip(columns) {
-                *target = value;
+    fn part(&self, plane: &[f32], width: usize, target: &mut [f32]) {
+        let ([top, left], step) = (self.pads, self.strides[1]);
+        for (y, row) in plane.chunks_exact(width).enumerate() {
+            if step == 1 {
+                target[self.place(top + y, left)..][..width].copy_from_slice(row);
+                continue;
+            }
+            for first in 0..step.min(width) {
+                let start = self.place(top + y, left + first);
+                let columns = row[first..].iter().step_by(step);
+                for (target, &value) in target[start..].iter_mut().zip(columns) {
+                    *target = value;
+                }
             }
         }
     }
