@@ -5,11 +5,10 @@ use acolyte::image::{ImageView, PixelFormat};
 use acolyte::{Crop, Decoding, ErrorKind, Image, Quad, TextRecognizer};
 use acolyte_tests::library;
 use acolyte_trainer::config::Recipe;
-use acolyte_trainer::export::{TOLERANCE, export};
+use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
 use acolyte_trainer::graph::exec::Engine;
 use acolyte_trainer::pipeline::{Sitting, run};
 use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 const RECIPE: &str = r#"
@@ -125,7 +124,7 @@ fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
     assert!(score.wer <= 20.0, "{} % of toy words wrong", score.wer);
 
     let out = data.path().join("model");
-    let exported = export(&library(), &folder, &out, BTreeMap::new()).unwrap();
+    let exported = export(&library(), &folder, &out, &ExportOptions::default()).unwrap();
     assert!(exported.difference <= TOLERANCE);
     let reader = TextRecognizer::builder(&library())
         .threads(1)

@@ -6,8 +6,9 @@ use acolyte::audio::Audio;
 use acolyte::{Decoding, SpeechRecognizer};
 use acolyte_tests::{RATE, RECIPE, acolyte_train, library, sentences, tones, write_set};
 use acolyte_trainer::config::Recipe;
-use acolyte_trainer::export::{TOLERANCE, export};
+use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
 use acolyte_trainer::graph::exec::Engine;
+use acolyte_trainer::onnx::Storage;
 use acolyte_trainer::pipeline::{Sitting, run};
 use acolyte_trainer::train::checkpoint::{Checkpoint, previous};
 use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord, best_path, checkpoint_path};
@@ -94,8 +95,11 @@ fn a_student_learns_and_its_export_says_the_same() {
     );
 
     let out = data.path().join("model");
-    let about = BTreeMap::from([("data".to_owned(), "tones".to_owned())]);
-    let exported = export(&library(), &folder, &out, about).unwrap();
+    let options = ExportOptions {
+        about: BTreeMap::from([("data".to_owned(), "tones".to_owned())]),
+        storage: Storage::Int8,
+    };
+    let exported = export(&library(), &folder, &out, &options).unwrap();
     assert!(exported.difference <= TOLERANCE);
     let recognizer = SpeechRecognizer::builder(&library())
         .open(out.join("model.onnx"))
@@ -268,7 +272,7 @@ fn a_run_starts_from_a_shipped_model() {
     let base = data.path().join("base");
     train(data.path(), &base, &["train.epochs=20"], None).unwrap();
     let model = data.path().join("model");
-    export(&library(), &base, &model, BTreeMap::new()).unwrap();
+    export(&library(), &base, &model, &ExportOptions::default()).unwrap();
 
     // Other tokens in another order, at a rate of next to nothing: what is known after an epoch was known before. Random
     // weights and rows of the wrong symbols get nearly every word wrong; statistics that follow the new batches a few.

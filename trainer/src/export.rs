@@ -7,6 +7,7 @@ use crate::graph::exec::{Engine, ParameterStore};
 use crate::graph::{ExportNames, emit};
 use crate::network::{Network, fold};
 use crate::nn::{Form, Net};
+use crate::onnx::Storage;
 use crate::pipeline::Settled;
 use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
@@ -46,8 +47,20 @@ pub struct Exported {
     pub difference: f32,
 }
 
+/// How a run is exported.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExportOptions {
+    /// Remarks kept in the spec.
+    pub about: BTreeMap<String, String>,
+    /// How the file stores its weights.
+    pub storage: Storage,
+}
+
 /// Exports the best weights of the run in `folder` into `out`: `model.onnx`, `weights.safetensors`,
 /// `recipe.toml`, `metrics.json`.
+///
+/// Weights that the file stores in fewer bits are rounded before the file is held against the trainer's forward: what
+/// rounding costs in error rate, `acolyte score` tells.
 ///
 /// # Errors
 /// [`ErrorKind::Export`] where the file does not reproduce the trainer's forward within [`TOLERANCE`]; nothing is
@@ -56,7 +69,7 @@ pub fn export(
     library: &Library,
     folder: &Path,
     out: &Path,
-    about: BTreeMap<String, String>,
+    options: &ExportOptions,
 ) -> Result<Exported> {
     let overrides: [&str; 0] = [];
     let recipe = Recipe::load(folder.join("recipe.toml"), &overrides)?;
@@ -72,7 +85,14 @@ pub fn export(
     };
     let network = settled.network(&recipe)?;
     let folded = fold(&engine, &*network, &get)?;
-    let (spec, model) = build(&recipe, &settled, &folded, about)?;
+    let (spec, model) = build(&recipe, &settled, &folded, options)?;
+    let mut folded = folded;
+    for name in folded.names().to_vec() {
+        let rounded = options
+            .storage
+            .round(&folded.shape(&name)?, folded.get(&name)?);
+        folded.get_mut(&name)?.copy_from_slice(&rounded);
+    }
     let stamped = spec.stamp(&model)?;
     let difference = verify(library, &engine, &network, &folded, &stamped)?;
     if difference.is_nan() || difference > TOLERANCE {
@@ -117,7 +137,7 @@ fn build(
     recipe: &Recipe,
     settled: &Settled,
     folded: &ParameterStore,
-    about: BTreeMap<String, String>,
+    options: &ExportOptions,
 ) -> Result<(ModelSpec, Vec<u8>)> {
     let network = settled.network(recipe)?;
     let stride = network.stride();
@@ -175,6 +195,7 @@ fn build(
         embedded.insert(name.clone(), folded.get(name)?.to_vec());
     }
     names.embedded = embedded;
+    names.storage = options.storage;
     let streaming = StreamingSpec {
         chunk_frames: chunk,
         delay_frames: network.delay(),
@@ -189,6 +210,10 @@ fn build(
             })
             .collect(),
     };
+    let mut about = options.about.clone();
+    if options.storage != Storage::F32 {
+        about.insert("weights".to_owned(), options.storage.name().to_owned());
+    }
     let spec = ModelSpec {
         version: SPEC_VERSION,
         name: recipe.name.clone(),

@@ -175,7 +175,7 @@ pub fn inspect_recipe(recipe: &Recipe) -> Result<Inspection> {
 
 /// Counts what follows from `input`, which has `rate` positions a second.
 fn inspect_graph(graph: &GraphProto, input: &str, rate: Option<f64>) -> Inspection {
-    let shapes: HashMap<&str, Vec<usize>> = graph
+    let mut shapes: HashMap<&str, Vec<usize>> = graph
         .initializer
         .iter()
         // Shapes and axes are i64; weights are floats.
@@ -185,6 +185,21 @@ fn inspect_graph(graph: &GraphProto, input: &str, rate: Option<f64>) -> Inspecti
             Some((tensor.name.as_deref()?, dims.collect()))
         })
         .collect();
+    // A weight stored in fewer bits is what its first operand is, once it is given back.
+    for node in &graph.node {
+        let inputs = node.input.iter().map(String::as_str);
+        let operator = node.op_type.as_deref().unwrap_or_default();
+        let gives_back = matches!(operator, "Cast" | "Mul" | "DequantizeLinear")
+            && inputs.clone().all(|name| shapes.contains_key(name));
+        if let (true, Some(output)) = (gives_back, node.output.first()) {
+            let mut held = inputs
+                .filter_map(|name| shapes.remove(name))
+                .collect::<Vec<_>>();
+            if !held.is_empty() {
+                shapes.insert(output, held.swap_remove(0));
+            }
+        }
+    }
     let elements = |name: &str| {
         shapes.get(name).map_or(0, |shape| {
             shape.iter().fold(1, |a: usize, &b| a.saturating_mul(b))

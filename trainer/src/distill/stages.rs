@@ -6,8 +6,9 @@ use super::{Distillation, keep, prepare};
 use crate::config::{GuardConfig, Recipe};
 use crate::data::loader::Examples;
 use crate::data::speech::SpeechData;
-use crate::export::{Exported, export};
+use crate::export::{ExportOptions, Exported, export};
 use crate::graph::exec::Engine;
+use crate::onnx::Storage;
 use crate::pipeline::{Settled, Sitting, run_on};
 use crate::teacher::ask::{Question, Teacher};
 use crate::teacher::guards::{Findings, examine};
@@ -20,7 +21,6 @@ use acolyte::model::Library;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -318,7 +318,12 @@ pub fn distill<'o>(
         &mut *observer,
     )?;
     announce(Stage::Export);
-    let exported = export(library, &folders.student, &folders.model, BTreeMap::new())?;
+    let exported = export(
+        library,
+        &folders.student,
+        &folders.model,
+        &ExportOptions::default(),
+    )?;
     if let (Some(teacher), Some(own)) = (teacher, recipe.teacher_recipe()) {
         export_teacher(library, teacher, &own, &folders)?;
     }
@@ -351,7 +356,11 @@ fn export_teacher(
     folders: &Folders,
 ) -> Result<Exported> {
     let own = folders.run.join("teacher-model");
-    let exported = export(library, teacher, &own, BTreeMap::new())?;
+    let halves = ExportOptions {
+        storage: Storage::F16,
+        ..Default::default()
+    };
+    let exported = export(library, teacher, &own, &halves)?;
     let name = match recipe.target {
         Some(_) => "oracle.onnx",
         None => "conventional.onnx",

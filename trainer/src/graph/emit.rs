@@ -9,7 +9,7 @@ use crate::onnx::proto::{
     AttributeProto, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
     data_type,
 };
-use crate::onnx::{self, float, int, ints};
+use crate::onnx::{self, Storage, float, int, ints};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,6 +32,8 @@ pub struct ExportNames {
     pub dynamic: BTreeMap<(String, usize), String>,
     /// Values of the parameters to embed, by name; parameters not listed stay inputs.
     pub embedded: HashMap<String, Vec<f32>>,
+    /// How embedded parameters are stored.
+    pub storage: Storage,
 }
 
 /// The graph as an ONNX model.
@@ -53,9 +55,11 @@ pub fn emit(graph: &Graph, names: &ExportNames) -> Result<ModelProto> {
                 .initializer
                 .push(onnx::tensor_i64(&value.name, &value.shape, data)),
             Origin::Parameter => match names.embedded.get(&value.name) {
-                Some(data) if data.len() == value.shape.iter().product::<usize>() => proto
-                    .initializer
-                    .push(onnx::tensor_f32(&value.name, &value.shape, data)),
+                Some(data) if data.len() == value.shape.iter().product::<usize>() => {
+                    let (tensors, nodes) = names.storage.write(&value.name, &value.shape, data);
+                    proto.initializer.extend(tensors);
+                    proto.node.extend(nodes);
+                }
                 Some(data) => {
                     return Err(Error::new(
                         ErrorKind::Graph,

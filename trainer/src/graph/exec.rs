@@ -86,7 +86,8 @@ impl Engine {
         self.threads
     }
 
-    fn session(&self, model: &[u8], profile: Option<&Path>) -> Result<Session> {
+    /// A session of ONNX bytes, alone or with a profile whose path starts so.
+    pub(crate) fn session(&self, model: &[u8], profile: Option<&Path>) -> Result<Session> {
         // ONNX Runtime registers a custom domain process-wide, first check then insert: two sessions made at the
         // same moment would collide.
         static CREATION: Mutex<()> = Mutex::new(());

@@ -109,13 +109,7 @@ impl Convolution {
 
 /// Batch norm of y `[B, C, H, W]` by the statistics of its unmasked positions, which become running ones
 /// `NAME.running_{mean,variance}`.
-fn normalize(
-    net: &mut Net,
-    name: &str,
-    y: Value,
-    mask: Value,
-    relu: bool,
-) -> Result<Value> {
+fn normalize(net: &mut Net, name: &str, y: Value, mask: Value, relu: bool) -> Result<Value> {
     let channels = net.graph.shape(y).get(1).copied().unwrap_or(0);
     let scale = net.vector(name, "scale", channels, 1.0)?;
     let bias = net.vector(name, "bias", channels, 0.0)?;

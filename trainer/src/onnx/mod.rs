@@ -1,6 +1,9 @@
 //! Small constructors over ONNX's messages: attributes, tensors, value descriptions.
 
 pub mod proto;
+mod storage;
+
+pub use storage::Storage;
 
 use proto::{
     AttributeProto, Dimension, DimensionProto, TensorProto, TensorShapeProto, TensorTypeProto,

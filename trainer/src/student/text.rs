@@ -98,7 +98,10 @@ impl TextStudent {
             Convolution::new(&format!("{name}.{part}"), outputs, kernel)
         };
         [
-            layer("mix", width, kernel).with_groups(width).normed().linear(),
+            layer("mix", width, kernel)
+                .with_groups(width)
+                .normed()
+                .linear(),
             layer("expand", inner, [1, 1]).normed(),
             layer("project", width, [1, 1]).normed().linear(),
         ]

@@ -34,7 +34,9 @@ pub(super) fn build(net: &mut Net) -> Result<Task> {
         .normed()
         .apply(net, x, Some(quarter))?;
     net.keep(x);
-    let y = dense("block.first", 128).normed().apply(net, x, Some(quarter))?;
+    let y = dense("block.first", 128)
+        .normed()
+        .apply(net, x, Some(quarter))?;
     let y = dense("block.second", 128)
         .normed()
         .linear()
