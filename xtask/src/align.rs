@@ -1,5 +1,6 @@
 //! `cargo xtask align REGIME`: reference word boundaries of a proof's recordings, by forced alignment with
-//! pocketsphinx (`cargo xtask setup --peers pocketsphinx` installs it), as `docs/results/REGIME-words.jsonl`.
+//! pocketsphinx (`cargo xtask setup --peers pocketsphinx` installs it), as `runs/proof/REGIME-words.jsonl`: they
+//! hold the recordings' transcripts, which are not the project's to publish.
 
 use crate::peers::interpreter;
 use crate::process::{root, shown};
@@ -78,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Ok(result) => result.context("the aligner stopped reading")?,
         Err(_) => bail!("the thread that feeds the aligner panicked"),
     }
-    let folder = root().join("docs").join("results");
+    let folder = root().join("runs").join("proof");
     std::fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{}-words.jsonl", arguments.regime.name()));
     std::fs::write(&path, &output.stdout)

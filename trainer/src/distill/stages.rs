@@ -29,11 +29,11 @@ use std::sync::Arc;
 pub struct Finished {
     /// SHA-256 of the recipe.
     pub recipe: String,
-    /// Seconds of training in all.
+    /// Processor seconds of training in all, over all threads.
     pub seconds: f64,
     /// Updates in all.
     pub steps: u64,
-    /// Seconds to the best checkpoint, which is the one that is used.
+    /// Processor seconds to the best checkpoint, which is the one that is used.
     pub best_seconds: f64,
     /// Updates to the best checkpoint.
     pub best_steps: u64,
@@ -126,9 +126,9 @@ impl Workshop<'_> {
         let last = Checkpoint::load(&crate::train::run::checkpoint_path(folder))?.position;
         let finished = Finished {
             recipe: hash,
-            seconds: last.seconds,
+            seconds: last.processor_seconds,
             steps: last.step,
-            best_seconds: best.seconds,
+            best_seconds: best.processor_seconds,
             best_steps: best.step,
             best_wer: best.best,
         };

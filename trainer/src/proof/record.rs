@@ -46,7 +46,7 @@ pub enum Outcome {
         /// Mean of the same distances.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         spike_delay_ms: Option<f64>,
-        /// Seconds of the student's training.
+        /// Processor seconds of the student's training.
         student_seconds: f64,
         /// Updates to the student's checkpoint.
         student_steps: u64,
@@ -63,11 +63,11 @@ pub struct TeacherRecord {
     /// Word errors on its own training data in percent, greedy, on the features whose posteriors guide; an oracle's
     /// is given the transcripts.
     pub train_wer: f64,
-    /// Seconds of its whole training.
+    /// Processor seconds of its whole training.
     pub seconds: f64,
     /// Updates of its whole training.
     pub steps: u64,
-    /// Seconds to the checkpoint that guides.
+    /// Processor seconds to the checkpoint that guides.
     pub best_seconds: f64,
     /// Updates to the checkpoint that guides.
     pub best_steps: u64,

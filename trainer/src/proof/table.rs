@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// One arm in one regime; rates in percent, times in seconds but for `hours`.
+/// One arm in one regime; rates in percent, times in processor seconds but for `hours`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// The regime.
@@ -44,7 +44,7 @@ pub struct Row {
     pub teacher_steps: Option<f64>,
     /// Runs whose teacher was refused as a guide.
     pub refused: usize,
-    /// Hours of all its students, and of the teachers, each once.
+    /// Processor hours of all its students, and of the teachers, each once.
     pub hours: f64,
 }
 
@@ -236,7 +236,8 @@ pub fn page(tables: &Tables) -> String {
          are its data, steps and settings; greedy decoding, no language model; test speakers were neither trained on \
          nor used to choose a checkpoint. WER is the mean over seeds; the interval is a bootstrap over speakers. *train \
          WER* is the teacher's own on its training data, on the features whose posteriors guide; an oracle teacher's is \
-         given the transcript.\n",
+         given the transcript. Minutes and hours are processor time over all threads, so that what else the machine did \
+         does not count.\n",
     );
     for (title, rows) in [
         ("Symmetric student", &tables.rows),

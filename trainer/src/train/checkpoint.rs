@@ -29,6 +29,9 @@ pub struct Position {
     pub row: u64,
     /// Seconds of training so far, over all sittings.
     pub seconds: f64,
+    /// Processor time of training so far, in seconds over all threads: it does not depend on what else the machine does.
+    #[serde(default)]
+    pub processor_seconds: f64,
     /// Best figure on the development sets so far (lower is better).
     pub best: Option<f64>,
     /// Epochs since then.
@@ -275,6 +278,7 @@ mod tests {
                 epoch: 1,
                 row: 2,
                 seconds: 3.5,
+                processor_seconds: 6.5,
                 best: Some(0.25),
                 recipe: "abc".to_owned(),
                 ..Position::default()

@@ -24,6 +24,7 @@ use crate::network::{Lookup, Network, fold};
 use crate::optim::learning_rate;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
+use cpu_time::ProcessTime;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,7 +87,9 @@ struct Run<'a> {
     log: RunLog,
     group: Group,
     started: Instant,
-    seconds_before: f64,
+    started_processor: ProcessTime,
+    /// Wall and processor seconds of the sittings before.
+    before: [f64; 2],
 }
 
 /// Sums over the batches of one update.
@@ -267,7 +270,8 @@ impl<'a> Run<'a> {
             log,
             group: Group::default(),
             started: Instant::now(),
-            seconds_before: position.seconds,
+            started_processor: ProcessTime::now(),
+            before: [position.seconds, position.processor_seconds],
             position,
         })
     }
@@ -281,7 +285,10 @@ impl<'a> Run<'a> {
     ) -> Result<Option<StepRecord>> {
         let recipe = self.setup.recipe;
         self.position.row += 1;
-        self.position.seconds = self.seconds_before + self.started.elapsed().as_secs_f64();
+        let [wall, processor] = self.before;
+        self.position.seconds = wall + self.started.elapsed().as_secs_f64();
+        self.position.processor_seconds =
+            processor + self.started_processor.elapsed().as_secs_f64();
         let closes = self
             .position
             .row

@@ -20,7 +20,7 @@ pub struct Arguments {
     /// Folder of the data sets.
     #[arg(long, env = "ACOLYTE_DATA", default_value = "../shared/data")]
     data: PathBuf,
-    /// Where runs live.
+    /// Where runs live, and the recordings' word boundaries (`REGIME-words.jsonl`).
     #[arg(long, default_value = "runs/proof")]
     runs: PathBuf,
     /// Folder of `speech-runs.jsonl`, of the tables, and of the teachers that are kept.
@@ -50,9 +50,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let file = ProofFile::load(path)?;
         let engine = Engine::new(&Library::find()?, threads(arguments.threads, 0))
             .with_provider(arguments.provider.parse()?)?;
-        let words = arguments
-            .results
-            .join(format!("{}-words.jsonl", file.regime));
+        let words = arguments.runs.join(format!("{}-words.jsonl", file.regime));
+        if !words.is_file() {
+            eprintln!(
+                "{} is not there: lines get no distance of spikes from the words' boundaries; `cargo xtask align {}` \
+                 makes it",
+                words.display(),
+                file.regime
+            );
+        }
         let setup = ProofSetup {
             engine: &engine,
             file: &file,
