@@ -4,6 +4,7 @@
 //! is that of scene text by custom: lower-case letters `a` to `z` and digits alone, rows without any left out.
 
 use crate::bench::{peak_memory, row};
+use crate::compare::items::folded;
 use crate::model_args::ModelArgs;
 use acolyte::model::{CtcModel, ModelState};
 use acolyte::{Decoding, Image, TextRecognizer};
@@ -112,11 +113,4 @@ fn crops(manifest: &Path) -> Result<Vec<(Image, String)>> {
         manifest.display()
     );
     Ok(crops)
-}
-
-fn folded(text: &str) -> String {
-    text.chars()
-        .map(|c| c.to_ascii_lowercase())
-        .filter(char::is_ascii_alphanumeric)
-        .collect()
 }

@@ -1,21 +1,18 @@
-//! One model on the recordings of a manifest, in the process that runs this.
+//! One model on the recordings or crops of a manifest, in the process that runs this.
 
-use super::Args;
-use super::peak_memory;
-use acolyte::audio::Audio;
+use super::items::{self, Item};
+use super::{Args, peak_memory};
+use acolyte::decode::Plan;
 use acolyte::features::Fbank;
-use acolyte::metrics::{ErrorCounts, char_errors, word_errors};
+use acolyte::metrics::ErrorCounts;
 use acolyte::model::{CtcModel, ModelFile, OrtModel, OrtOptions};
 use acolyte::spec::{FrontEnd, Role};
-use acolyte::{Decoding, Library, LogProbs, SpeechRecognizer, Tokens};
+use acolyte::{Decoding, Library, LogProbs, SpeechRecognizer, TextRecognizer, Tokens};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Longest manifest that is read, in bytes.
-const MAX_MANIFEST: u64 = 256 << 20;
 
 /// What was found of a model.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,7 +24,7 @@ pub(super) struct Measured {
     pub bytes: u64,
     /// From the file on disk to a session that runs.
     pub load_ms: f64,
-    /// Of each recording in turn: features, model, greedy decoding; decoding the audio file is left out.
+    /// Of each recording or crop in turn: features, model, greedy decoding; decoding the file is left out.
     pub latencies_ms: Vec<f64>,
     pub audio_seconds: f64,
     pub peak_memory: Option<u64>,
@@ -36,7 +33,7 @@ pub(super) struct Measured {
     pub utterances: Vec<Heard>,
 }
 
-/// What a model made of a recording.
+/// What a model made of a recording or crop.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Heard {
     pub speaker: Option<String>,
@@ -47,52 +44,61 @@ pub(super) struct Heard {
     pub characters: [usize; 2],
 }
 
-#[derive(Debug, Deserialize)]
-struct Line {
-    audio_filepath: PathBuf,
-    text: String,
-    #[serde(default)]
-    speaker: serde_json::Value,
+/// How a model reads: by itself, or told the transcript.
+enum Reader {
+    Speech(SpeechRecognizer),
+    Crops(TextRecognizer),
+    Told(OrtModel, Fbank),
 }
 
-fn read(manifest: &Path, most: usize) -> Result<Vec<Line>> {
-    let about = || format!("the manifest {}", manifest.display());
-    let size = std::fs::metadata(manifest).with_context(about)?.len();
-    if size > MAX_MANIFEST {
-        bail!("{} is larger than {MAX_MANIFEST} bytes", about());
-    }
-    let text = std::fs::read_to_string(manifest).with_context(about)?;
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    if lines.is_empty() || most == 0 {
-        bail!("{} names no recording to compare on", about());
-    }
-    let taken = most.min(lines.len());
-    (0..taken)
-        .map(|index| index * lines.len() / taken)
-        .map(|at| {
-            serde_json::from_str(lines[at]).with_context(|| {
-                format!(
-                    "{}: row {} is no object with `audio_filepath` and `text`",
-                    about(),
-                    at + 1
-                )
-            })
+impl Reader {
+    /// Opens what the spec asks for, and the sample rate it takes.
+    fn new(model: OrtModel) -> Result<(Self, u32)> {
+        let spec = model.spec();
+        Ok(match (&spec.front_end, spec.role) {
+            (FrontEnd::LogMel(mel), Role::OracleTeacher) => {
+                let (fbank, rate) = (Fbank::new(mel)?, mel.sample_rate);
+                (Self::Told(model, fbank), rate)
+            }
+            (FrontEnd::Line(_), Role::OracleTeacher) => {
+                bail!("an oracle teacher of scene text cannot be compared yet")
+            }
+            (FrontEnd::Line(_), _) => (Self::Crops(TextRecognizer::new(model)?), 0),
+            (FrontEnd::LogMel(mel), _) => {
+                let rate = mel.sample_rate;
+                (Self::Speech(SpeechRecognizer::new(model)?), rate)
+            }
+            _ => bail!("models that take neither audio nor images cannot be compared"),
         })
-        .collect()
-}
+    }
 
-/// How a model hears: by itself, or told the transcript.
-enum Ear {
-    Recognizer(SpeechRecognizer),
-    Told(OrtModel, Fbank, Arc<Tokens>),
+    fn read(&self, item: &Item, text: &str, tokens: &Tokens, plan: &Plan) -> Result<String> {
+        Ok(match (self, item) {
+            (Self::Speech(recognizer), Item::Recording(audio)) => {
+                recognizer.recognize_with(audio, plan)?.into_best().text
+            }
+            (Self::Crops(recognizer), Item::Crop(image)) => {
+                recognizer
+                    .recognize_with(image.view(), plan)?
+                    .into_best()
+                    .text
+            }
+            (Self::Told(model, fbank), Item::Recording(audio)) => {
+                let label = tokens.encode(text)?;
+                let features = fbank.compute(audio.samples())?;
+                let scores = model.run_labeled(features.view(), &label)?;
+                let scores = LogProbs::new(scores.view(), model.spec().graph.output_values);
+                plan.decode(&scores)?.into_best().text
+            }
+            (Self::Crops(_), _) => bail!("the model reads crops, the manifest names recordings"),
+            _ => bail!("the model hears recordings, the manifest names crops"),
+        })
+    }
 }
 
 /// Measures the model that `args` name first.
 pub(super) fn measure(args: &Args) -> Result<Measured> {
-    let lines = read(&args.data, args.most)?;
+    let rows = items::read(&args.data, args.most)?;
     let path = args.models.first().context("name a model")?;
     let provider = args.provider.first().context("name a provider")?;
     let options = OrtOptions::default()
@@ -106,30 +112,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
     let spec = file.spec().clone();
     let model = OrtModel::from_file(&library, file, &options)?;
     let load_ms = begun.elapsed().as_secs_f64() * 1e3;
-    let FrontEnd::LogMel(mel) = &spec.front_end else {
-        bail!("{path}: only models that take log-mel features are compared")
-    };
-    let rate = mel.sample_rate;
     let tokens = Arc::new(Tokens::new(spec.tokens.clone())?);
-    let ear = match spec.role {
-        Role::OracleTeacher => Ear::Told(model, Fbank::new(mel)?, tokens.clone()),
-        _ => Ear::Recognizer(SpeechRecognizer::new(model)?),
-    };
+    let (reader, rate) = Reader::new(model).with_context(|| path.clone())?;
     let plan = Decoding::greedy().plan(&tokens)?;
-    let hear = |audio: &Audio, text: &str| -> Result<String> {
-        Ok(match &ear {
-            Ear::Recognizer(recognizer) => {
-                recognizer.recognize_with(audio, &plan)?.into_best().text
-            }
-            Ear::Told(model, fbank, tokens) => {
-                let label = tokens.encode(text)?;
-                let features = fbank.compute(audio.samples())?;
-                let scores = model.run_labeled(features.view(), &label)?;
-                let scores = LogProbs::new(scores.view(), model.spec().graph.output_values);
-                plan.decode(&scores)?.into_best().text
-            }
-        })
-    };
     let folder = args.data.parent().unwrap_or(Path::new(""));
     let mut found = Measured {
         name: spec.name.clone(),
@@ -141,61 +126,33 @@ pub(super) fn measure(args: &Args) -> Result<Measured> {
         parameters,
         bytes,
         load_ms,
-        latencies_ms: Vec::with_capacity(lines.len()),
+        latencies_ms: Vec::with_capacity(rows.len()),
         audio_seconds: 0.0,
         peak_memory: None,
         labeled: spec.role == Role::OracleTeacher,
-        utterances: Vec::with_capacity(lines.len()),
+        utterances: Vec::with_capacity(rows.len()),
     };
-    for (index, line) in lines.iter().enumerate() {
-        let path = folder.join(&line.audio_filepath);
-        let audio = Audio::new(Audio::open(&path)?.mono(rate)?, rate, 1)?;
+    for (index, row) in rows.iter().enumerate() {
+        let item = row.open(folder, rate)?;
         if index == 0 {
             // The first run of a session plans its memory.
-            hear(&audio, &line.text)?;
+            reader.read(&item, &row.text, &tokens, &plan)?;
         }
         let begun = Instant::now();
-        let text = hear(&audio, &line.text)?;
+        let text = reader.read(&item, &row.text, &tokens, &plan)?;
         found.latencies_ms.push(begun.elapsed().as_secs_f64() * 1e3);
-        found.audio_seconds += audio.duration();
+        if let Item::Recording(audio) = &item {
+            found.audio_seconds += audio.duration();
+        }
         let pair = |counts: ErrorCounts| [counts.edits(), counts.reference];
+        let (words, characters) = row.errors(&text);
         found.utterances.push(Heard {
-            speaker: match &line.speaker {
-                serde_json::Value::Null => None,
-                serde_json::Value::String(name) => Some(name.clone()),
-                other => Some(other.to_string()),
-            },
-            words: pair(word_errors(&line.text, &text)),
-            characters: pair(char_errors(&line.text, &text)),
+            speaker: row.speaker(),
+            words: pair(words),
+            characters: pair(characters),
             text,
         });
     }
     found.peak_memory = peak_memory();
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_taken_evenly_and_faults_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.jsonl");
-        let line =
-            |i| format!("{{\"audio_filepath\": \"{i}.wav\", \"text\": \"t\", \"speaker\": {i}}}\n");
-        let text: String = (0..10).map(line).collect();
-        std::fs::write(&path, &text).unwrap();
-        let taken = read(&path, 3).unwrap();
-        let names: Vec<String> = taken
-            .iter()
-            .map(|line| line.audio_filepath.display().to_string())
-            .collect();
-        assert_eq!(names, ["0.wav", "3.wav", "6.wav"]);
-        assert_eq!(read(&path, 99).unwrap().len(), 10);
-        assert!(read(&path, 0).is_err());
-        std::fs::write(&path, text + "{}\n").unwrap();
-        let error = format!("{:#}", read(&path, 99).unwrap_err());
-        assert!(error.contains("row 11"), "{error}");
-    }
 }

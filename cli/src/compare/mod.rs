@@ -1,8 +1,9 @@
-//! `acolyte compare`: models side by side on the same recordings: size, speed, memory, errors, agreement.
+//! `acolyte compare`: models side by side on the same recordings or crops: size, speed, memory, errors, agreement.
 //!
 //! Each model is measured in a process of its own, so that load time and peak memory are its own. An oracle teacher is
 //! given the transcripts; its latency includes the encoder that reads them, and its errors say so.
 
+pub(crate) mod items;
 mod measure;
 mod plot;
 
@@ -20,19 +21,20 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Compare models on the same recordings: size, load time, latency, memory, errors, agreement
+/// Compare models on the same recordings or crops: size, load time, latency, memory, errors, agreement
 ///
 /// The first model is the one the others are held against. An oracle teacher is told the transcripts of the manifest:
-/// its latency counts its target encoder, and its errors are given the transcript.
+/// its latency counts its target encoder, and its errors are given the transcript. A crop counts as one word, right if
+/// its letters, in any case, and digits are.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Model files, folders that hold `model.onnx`, or names under `models/`
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
-    /// Manifest of recordings: JSON lines with `audio_filepath`, `text` and perhaps `speaker`
+    /// Manifest: JSON lines with `text` and either `audio_filepath`, and perhaps `speaker`, or `image`
     #[arg(long, value_name = "MANIFEST")]
     data: PathBuf,
-    /// Recordings that are taken, evenly spaced; all where there are fewer
+    /// Recordings or crops that are taken, evenly spaced; all where there are fewer
     #[arg(long, value_name = "N", default_value_t = 200)]
     most: usize,
     /// Threads within one run: each number gives a row
@@ -67,7 +69,8 @@ struct Row {
     bytes: u64,
     load_ms: f64,
     latency_ms: BTreeMap<&'static str, f64>,
-    real_time_factor: f64,
+    /// Absent for crops.
+    real_time_factor: Option<f64>,
     peak_memory_bytes: Option<u64>,
     /// In percent; an oracle teacher's are given the transcript.
     wer: f64,
@@ -81,19 +84,20 @@ struct Row {
 struct Against {
     model: String,
     first: String,
-    /// Recordings both read alike, in percent.
+    /// Recordings or crops both read alike, in percent.
     agreement: f64,
     /// The first's WER less the model's, in points.
     difference: f64,
     difference_ci95: Interval,
-    /// Speakers, or recordings where the manifest names none, that the interval is drawn over.
+    /// Speakers, or recordings or crops where the manifest names none, that the interval is drawn over.
     groups: usize,
 }
 
 #[derive(Debug, Serialize)]
 struct Comparison {
     data: String,
-    recordings: usize,
+    /// Recordings or crops.
+    items: usize,
     seconds: f64,
     machine: String,
     cores: usize,
@@ -111,7 +115,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let mut rows = Vec::new();
     let mut firsts: Vec<(String, Measured)> = Vec::new();
     for model in &args.models {
-        let path = models::resolve(Some(model), &models::SPEECH)?;
+        let path = models::resolve(Some(model), &[])?;
         for provider in &args.provider {
             for &threads in &args.threads {
                 let found = in_a_process(args, &path.display().to_string(), provider, threads)?;
@@ -128,7 +132,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     };
     let comparison = Comparison {
         data: args.data.display().to_string(),
-        recordings: firsts.first().map_or(0, |(_, m)| m.utterances.len()),
+        items: firsts.first().map_or(0, |(_, m)| m.utterances.len()),
         seconds: firsts.first().map_or(0.0, |(_, m)| m.audio_seconds),
         machine: machine(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -184,7 +188,7 @@ fn row(model: &str, provider: &str, threads: usize, found: &Measured) -> Row {
         latency_ms: [("p50", 50.0), ("p95", 95.0), ("p99", 99.0)]
             .map(|(name, percent)| (name, at(percent)))
             .into(),
-        real_time_factor: total / 1e3 / found.audio_seconds.max(1e-9),
+        real_time_factor: (found.audio_seconds > 0.0).then(|| total / 1e3 / found.audio_seconds),
         peak_memory_bytes: found.peak_memory,
         wer: rate(words.iter().copied()),
         wer_ci95: rate_interval(&words),
@@ -252,8 +256,13 @@ fn machine() -> String {
 fn write(found: &Comparison, out: &mut dyn Write) -> Result<()> {
     writeln!(
         out,
-        "{} recordings, {:.0} s; {}, {} cores\n",
-        found.recordings, found.seconds, found.machine, found.cores
+        "{}; {}, {} cores\n",
+        match found.seconds > 0.0 {
+            true => format!("{} recordings, {:.0} s", found.items, found.seconds),
+            false => format!("{} crops", found.items),
+        },
+        found.machine,
+        found.cores
     )?;
     writeln!(
         out,
@@ -275,7 +284,7 @@ fn write(found: &Comparison, out: &mut dyn Write) -> Result<()> {
         let latency = |name| row.latency_ms.get(name).copied().unwrap_or_default();
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {:.4} | {memory} | {:.2} [{:.1}, {:.1}]{given} | {:.2} |",
+            "| {} | {} | {} | {} | {} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {} | {memory} | {:.2} [{:.1}, {:.1}]{given} | {:.2} |",
             row.model,
             row.role,
             row.provider,
@@ -286,7 +295,8 @@ fn write(found: &Comparison, out: &mut dyn Write) -> Result<()> {
             latency("p50"),
             latency("p95"),
             latency("p99"),
-            row.real_time_factor,
+            row.real_time_factor
+                .map_or("-".to_owned(), |factor| format!("{factor:.4}")),
             row.wer,
             row.wer_ci95.low,
             row.wer_ci95.high,
@@ -296,8 +306,8 @@ fn write(found: &Comparison, out: &mut dyn Write) -> Result<()> {
     for other in &found.against {
         writeln!(
             out,
-            "\n{} and {} read {:.1} % of the recordings alike; the WER of {} less that of {} is {:+.2} points, 95 % {:+.2} to \
-             {:+.2} over {} speakers or recordings",
+            "\n{} and {} read {:.1} % alike; the WER of {} less that of {} is {:+.2} points, 95 % {:+.2} to \
+             {:+.2} over {} speakers, recordings or crops",
             other.first,
             other.model,
             other.agreement,
