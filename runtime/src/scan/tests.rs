@@ -5,12 +5,21 @@ use crate::detect::Detector;
 use crate::image::PixelFormat;
 use crate::model::FakeModel;
 use crate::model::testing::line_spec;
+use crate::spec::{FrontEnd, Normalization};
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 
-/// Reads the brightest row of every second column: row 0 is the blank, row 1 the space, row 2 `a`.
+/// Reads the brightest row of every second column: row 0 is the blank, row 1 the space, row 2 `a`; a letter with
+/// probability 0.95.
 fn fake() -> TextRecognizer {
-    TextRecognizer::new(FakeModel::new(line_spec(8)).unwrap()).unwrap()
+    let mut spec = line_spec(8);
+    if let FrontEnd::Line(line) = &mut spec.front_end {
+        line.normalization = Normalization::Fixed {
+            mean: vec![0.0; 8],
+            deviation: vec![0.2; 8],
+        };
+    }
+    TextRecognizer::new(FakeModel::new(spec).unwrap()).unwrap()
 }
 
 /// A picture the fake reads: each letter 4 columns wide, 4 columns of blank after it; always 64 columns.
@@ -59,31 +68,29 @@ fn scan(options: ScanOptions, frames: &[Vec<u8>]) -> (Vec<Seen>, Vec<String>) {
     (seen, told(events))
 }
 
-/// The fake is as sure as its softmax over 8 tokens: enough to settle below this.
-fn settings() -> ScanOptions {
-    ScanOptions::default().with_confidence(0.3)
-}
-
 #[test]
 fn frames_that_agree_settle_once() {
     let frames = vec![picture("cab"); 6];
-    let (seen, told) = scan(settings(), &frames);
+    let (seen, told) = scan(ScanOptions::default(), &frames);
     assert_eq!(seen, [Seen::Read(1); 6]);
     assert_eq!(told, ["1?cab", "1!cab", "1.cab"]);
 }
 
 #[test]
 fn the_last_words_are_told_though_they_did_not_settle() {
-    let (_, told) = scan(settings(), &vec![picture("bead"); 2]);
+    let (_, told) = scan(ScanOptions::default(), &vec![picture("bead"); 2]);
     assert_eq!(told, ["1?bead", "1-bead"]);
-    assert_eq!(scan(settings(), &vec![picture(""); 8]).1, [""; 0]);
+    assert_eq!(
+        scan(ScanOptions::default(), &vec![picture(""); 8]).1,
+        [""; 0]
+    );
 }
 
 #[test]
 fn a_picture_that_changes_is_read_when_it_holds_still_and_anew() {
     let mut frames = vec![picture("cab"); 4];
     frames.extend(vec![picture("fedeff"); 4]);
-    let (seen, told) = scan(settings(), &frames);
+    let (seen, told) = scan(ScanOptions::default(), &frames);
     assert_eq!(seen[4], Seen::Moving);
     assert_eq!(
         seen.iter().filter(|&&seen| seen == Seen::Read(1)).count(),
@@ -100,13 +107,13 @@ fn a_picture_that_changes_is_read_when_it_holds_still_and_anew() {
 #[test]
 fn blurred_frames_are_left_out() {
     let gray = vec![128u8; 8 * 64];
-    let (seen, told) = scan(settings(), &[gray.clone(), gray]);
+    let (seen, told) = scan(ScanOptions::default(), &[gray.clone(), gray]);
     assert_eq!((seen, told.len()), (vec![Seen::Blurred; 2], 0));
 }
 
 #[test]
 fn readings_that_contradict_each_other_do_not_settle() {
-    let options = settings().with_motion(f32::INFINITY).with_confidence(0.7);
+    let options = ScanOptions::default().with_motion(f32::INFINITY);
     let frames: Vec<Vec<u8>> = (0..20).map(|i| picture(["cab", "cad"][i % 2])).collect();
     let (_, told) = scan(options, &frames);
     assert!(told.iter().all(|event| !event.contains('!')), "{told:?}");
@@ -116,7 +123,7 @@ fn readings_that_contradict_each_other_do_not_settle() {
 #[test]
 fn a_quad_is_read_and_placed_in_the_frame() {
     let quad = Quad::rectangle(16.0, 0.0, 16.0, 8.0);
-    let options = settings().with_region(Region::Quad(quad));
+    let options = ScanOptions::default().with_region(Region::Quad(quad));
     let mut scanner = Scanner::new(&fake(), &Decoding::greedy(), options).unwrap();
     scanner
         .see(&view(&picture("abcdef")), Duration::ZERO)
@@ -147,7 +154,10 @@ fn crops_are_followed_where_they_stand_and_leave_after_a_while() {
     found.extend(vec![vec![word(30.0)]; 6]);
     let detector = Arc::new(Told(Mutex::new(found)));
     let frames = vec![picture("abcdefab"); 9];
-    let (seen, told) = scan(settings().with_region(Region::Found(detector)), &frames);
+    let (seen, told) = scan(
+        ScanOptions::default().with_region(Region::Found(detector)),
+        &frames,
+    );
     assert_eq!((seen[0], seen[8]), (Seen::Read(2), Seen::Read(1)));
     assert_eq!(told[..4], ["1?ab", "2?ef", "1!ab", "2!ef"]);
     assert!(
@@ -161,7 +171,7 @@ fn what_is_not_looked_for_is_as_nothing() {
     let decoding = Decoding::beam(8)
         .constrain(crate::decode::Constraint::phrases(["fed"]))
         .reject(-1.0);
-    let mut scanner = Scanner::new(&fake(), &decoding, settings()).unwrap();
+    let mut scanner = Scanner::new(&fake(), &decoding, ScanOptions::default()).unwrap();
     for _ in 0..4 {
         scanner.see(&view(&picture("cab")), Duration::ZERO).unwrap();
     }
@@ -174,14 +184,14 @@ fn options_outside_their_range_are_refused() {
         corners: [[0.0; 2]; 4],
     };
     let cases = [
-        settings().with_sharpness(f32::NAN),
-        settings().with_motion(-1.0),
-        settings().with_agree(0),
-        settings().with_confidence(1.5),
-        settings().with_region(Region::Quad(bad)),
+        ScanOptions::default().with_sharpness(f32::NAN),
+        ScanOptions::default().with_motion(-1.0),
+        ScanOptions::default().with_agree(0),
+        ScanOptions::default().with_confidence(1.5),
+        ScanOptions::default().with_region(Region::Quad(bad)),
         ScanOptions {
             fading: 1.0,
-            ..settings()
+            ..ScanOptions::default()
         },
     ];
     for options in cases {
@@ -202,7 +212,7 @@ proptest! {
             frame.iter().map(quad).collect::<Vec<_>>()
         });
         let detector = Arc::new(Told(Mutex::new(quads.collect())));
-        let options = settings().with_region(Region::Found(detector));
+        let options = ScanOptions::default().with_region(Region::Found(detector));
         let mut scanner = Scanner::new(&fake(), &Decoding::greedy(), options).unwrap();
         let data = picture("abcdefab");
         for _ in 0..frames {
