@@ -15,8 +15,8 @@ fn fake() -> TextRecognizer {
     let mut spec = line_spec(8);
     if let FrontEnd::Line(line) = &mut spec.front_end {
         line.normalization = Normalization::Fixed {
-            mean: vec![0.0; 8],
-            deviation: vec![0.2; 8],
+            mean: vec![0.0],
+            deviation: vec![0.2],
         };
     }
     TextRecognizer::new(FakeModel::new(spec).unwrap()).unwrap()
