@@ -5,6 +5,7 @@
 
 mod bench;
 mod bench_decode;
+mod bench_faults;
 mod bench_live;
 mod bench_read;
 mod clock;

@@ -41,6 +41,13 @@ pub fn handed_audio(format: AudioFormat, seconds: f64) -> Result<(AudioWriter, H
     Ok((writer, source))
 }
 
+impl HandedAudio {
+    /// Frames that were written, lost ones included.
+    pub fn offered(&self) -> u64 {
+        self.reader.offered()
+    }
+}
+
 impl AudioSource for HandedAudio {
     fn format(&self) -> AudioFormat {
         self.format
@@ -99,6 +106,7 @@ mod tests {
         );
         assert_eq!(source.read(&mut out).unwrap(), Captured::Ended);
         assert_eq!(out.len(), 380);
+        assert_eq!(source.offered(), 290);
     }
 
     #[test]
