@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
+mod camera;
 mod cli;
 mod decoding;
 mod distill;
+mod letters;
 #[cfg(feature = "mic")]
 mod mic;
 mod models;

@@ -1,104 +1,13 @@
 //! Scene text from end to end on toy letters: a student learns crops of a manifest, its export reads the same through
 //! the runtime, alone and in a batch, from every pixel layout.
 
+use crate::letters::{picture, train, words, write_set};
 use acolyte::image::{ImageView, PixelFormat};
+use acolyte::model::{OrtModel, OrtOptions};
 use acolyte::{Crop, Decoding, ErrorKind, Image, Quad, TextRecognizer};
 use acolyte_tests::library;
-use acolyte_trainer::config::Recipe;
 use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
-use acolyte_trainer::graph::exec::Engine;
-use acolyte_trainer::pipeline::{Sitting, run};
-use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
-use std::path::Path;
-
-const RECIPE: &str = r#"
-name = "toy-text"
-task = "scene-text"
-license = "CC0-1.0"
-[data]
-train = [{ manifest = "train.jsonl", repeat = 4.0 }]
-dev = [{ name = "dev", manifest = "dev.jsonl" }]
-[text]
-case = "keep"
-tokens = ["a", "b", "c", "d", "e", "f"]
-separator = ""
-[model]
-kind = "image"
-dropout = 0.0
-[model.image]
-widths = [8, 8, 16, 16, 32]
-depths = [1, 0, 1]
-kernel = 3
-[train]
-epochs = 16
-batch_frames = 2048
-max_batch = 48
-warmup_steps = 10
-learning_rate = 0.01
-ema = 0.8
-"#;
-
-/// The last epoch's record.
-#[derive(Default)]
-struct Last(Option<EpochRecord>);
-
-impl Observer for Last {
-    fn step(&mut self, _: &StepRecord) {}
-
-    fn epoch(&mut self, record: &EpochRecord) {
-        self.0 = Some(record.clone());
-    }
-
-    fn note(&mut self, text: &str) {
-        panic!("nothing should go wrong here: {text}");
-    }
-}
-
-/// Words of one to five letters, the same every time.
-fn words(count: usize, seed: usize) -> Vec<String> {
-    let mut state = seed * 7919 + 17;
-    let mut next = |most: usize| {
-        state = (state * 1_103_515_245 + 12_345) % (1 << 31);
-        (state >> 8) % most
-    };
-    (0..count)
-        .map(|_| {
-            (0..1 + next(5))
-                .map(|_| char::from(b'a' + next(6) as u8))
-                .collect()
-        })
-        .collect()
-}
-
-/// A crop: each letter is 12 columns of 24 rows with a bar in one of three heights, to the left or over both halves.
-fn picture(word: &str) -> Image {
-    let (width, height) = (16 * word.len() + 8, 24);
-    let mut pixels = vec![225u8; 3 * width * height];
-    for (index, letter) in word.bytes().enumerate() {
-        let kind = usize::from(letter - b'a');
-        for y in 0..height {
-            for x in 0..12 {
-                let stem = x < 3;
-                let bar = y / 8 == kind % 3 && (kind < 3 || x < 8);
-                if stem || bar {
-                    let at = 3 * (y * width + 6 + 16 * index + x);
-                    pixels[at..at + 3].copy_from_slice(&[40, 30, 60]);
-                }
-            }
-        }
-    }
-    Image::from_rgb(width, height, pixels).unwrap()
-}
-
-fn write_set(folder: &Path, name: &str, words: &[String]) {
-    let mut rows = String::new();
-    for (index, word) in words.iter().enumerate() {
-        let file = format!("{name}-{index}.png");
-        std::fs::write(folder.join(&file), picture(word).to_png().unwrap()).unwrap();
-        rows += &format!("{{\"image\": \"{file}\", \"text\": \"{word}\"}}\n");
-    }
-    std::fs::write(folder.join(format!("{name}.jsonl")), rows).unwrap();
-}
+use acolyte_trainer::fixed::{FixedShape, fix};
 
 #[test]
 fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
@@ -106,25 +15,12 @@ fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
     write_set(data.path(), "train", &words(96, 1));
     let judged = words(30, 2);
     write_set(data.path(), "dev", &judged);
-    let none: [&str; 0] = [];
-    let recipe = Recipe::parse(RECIPE, &none).unwrap();
-    let folder = data.path().join("run");
-    let mut last = Last::default();
-    run(
-        &Engine::new(&library(), 1),
-        &recipe,
-        data.path(),
-        &folder,
-        &Sitting::default(),
-        &|_| (),
-        &mut last,
-    )
-    .unwrap();
-    let score = &last.0.unwrap().development[0];
+    let score = &train(data.path()).development[0];
     assert!(score.wer <= 20.0, "{} % of toy words wrong", score.wer);
 
     let out = data.path().join("model");
-    let exported = export(&library(), &folder, &out, &ExportOptions::default()).unwrap();
+    let run = data.path().join("run");
+    let exported = export(&library(), &run, &out, &ExportOptions::default()).unwrap();
     assert!(exported.difference <= TOLERANCE);
     let reader = TextRecognizer::builder(&library())
         .threads(1)
@@ -148,6 +44,36 @@ fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
         (accuracy - score.wer).abs() < 1e-6,
         "trainer and runtime judge alike"
     );
+
+    // The same model as graphs of fixed widths and a fixed batch, as mobile providers take them.
+    let bytes = std::fs::read(out.join("model.onnx")).unwrap();
+    let widths = [64, 128].map(|frames| {
+        let fixed = fix(&library(), &bytes, FixedShape { batch: 3, frames }).unwrap();
+        assert!(fixed.difference <= TOLERANCE);
+        OrtModel::from_bytes(&library(), fixed.bytes, &OrtOptions::default()).unwrap()
+    });
+    let fixed = TextRecognizer::with_widths(widths).unwrap();
+    let widths: Vec<usize> = crops
+        .iter()
+        .map(|crop| fixed.line(crop).unwrap().frames())
+        .collect();
+    assert!(widths.contains(&64) && widths.contains(&128), "{widths:?}");
+    let read = fixed.recognize_batch(&crops, &plan);
+    let same = (read.into_iter().zip(&crops))
+        .filter(|(read, crop)| {
+            let expected = reader.recognize_with(**crop, &plan).unwrap();
+            read.as_ref().unwrap().best().text == expected.best().text
+        })
+        .count();
+    assert!(
+        same * 10 >= crops.len() * 9,
+        "{same} of {} read alike",
+        crops.len()
+    );
+    for (batch, frames, says) in [(0, 64, "batch of 0"), (1, 66, "multiple of")] {
+        let error = fix(&library(), &bytes, FixedShape { batch, frames }).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
 
     // One picture in other layouts, and as a part of a larger one.
     let picture = &pictures[0];

@@ -7,6 +7,7 @@ use acolyte::{Decoding, SpeechRecognizer};
 use acolyte_tests::{RATE, RECIPE, acolyte_train, library, sentences, tones, write_set};
 use acolyte_trainer::config::Recipe;
 use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
+use acolyte_trainer::fixed::{FixedShape, fix};
 use acolyte_trainer::graph::exec::Engine;
 use acolyte_trainer::onnx::Storage;
 use acolyte_trainer::pipeline::{Sitting, run};
@@ -113,6 +114,27 @@ fn a_student_learns_and_its_export_says_the_same() {
         right += usize::from(&heard.text == text);
     }
     assert!(right >= 12, "{right} of {} toy sentences", spoken.len());
+
+    // Fixed shapes change nothing of what is heard.
+    let bytes = std::fs::read(out.join("model.onnx")).unwrap();
+    let shape = FixedShape {
+        batch: 2,
+        frames: 32,
+    };
+    let fixed = fix(&library(), &bytes, shape).unwrap();
+    assert!(fixed.difference <= TOLERANCE);
+    let again = fix(&library(), &fixed.bytes, shape).unwrap_err();
+    assert!(again.to_string().contains("fixed already"), "{again}");
+    let fixed = SpeechRecognizer::builder(&library())
+        .from_bytes(fixed.bytes)
+        .unwrap();
+    assert_eq!(fixed.spec().streaming.as_ref().unwrap().chunk_frames, 32);
+    for text in &spoken {
+        let audio = Audio::new(tones(text), RATE, 1).unwrap();
+        let heard =
+            [&fixed, &recognizer].map(|r| r.recognize(&audio, &Decoding::greedy()).unwrap().text);
+        assert_eq!(heard[0], heard[1]);
+    }
 }
 
 /// What a run leaves that must not depend on interruptions: tensors of checkpoint and best weights, and metrics but for

@@ -4,7 +4,7 @@
 //! them into a table.
 
 use crate::model_args::{ModelArgs, Opened};
-use crate::{Outcome, bench_decode, bench_live};
+use crate::{Outcome, bench_decode, bench_faults, bench_live};
 use acolyte::model::{BLOCK_FRAMES, CtcModel, ModelState};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use acolyte::{Audio, Decoding, LogProbs};
@@ -52,6 +52,8 @@ enum Part {
     Soak,
     /// Word errors of a manifest in noise and at other levels; words heard in silence and noise
     Hearing,
+    /// A device that vanishes, a worker that stalls, a rate that changes, a slow sink: what is lost, and whether it is told
+    Faults,
     /// Accuracy and time on crops of words, of manifests given as files
     Read,
 }
@@ -98,6 +100,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     match args.part {
         Part::Live => bench_live::live(&opened, &sounds, out)?,
         Part::Soak => bench_live::soak(&opened, &sounds, out)?,
+        Part::Faults => bench_faults::run(&opened, &sounds, out)?,
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
         Part::Recognize | Part::Startup | Part::Hearing | Part::Read | Part::Decode => {

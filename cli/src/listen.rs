@@ -1,6 +1,7 @@
 //! `acolyte listen`: live speech to text, from a microphone or from a recording played as if heard now.
 
 use crate::decoding_args::DecodingArgs;
+use crate::interrupt::Interrupt;
 use crate::model_args::ModelArgs;
 use crate::{Outcome, srt};
 use acolyte::capture::{AudioFormat, AudioSource, PacedAudio};
@@ -13,8 +14,6 @@ use serde::Serialize;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two looks at the microphone.
@@ -78,15 +77,7 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
         .with_longest(args.longest);
     let stream = recognizer.stream_with(&args.decoding.decoding()?, rules)?;
     recognizer.warm_up()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    ctrlc::set_handler(move || {
-        // Who asks twice does not want to wait for the last words.
-        if asked.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })
-    .context("cannot listen for Ctrl-C")?;
+    let stop = Interrupt::listen()?;
     let session = Session {
         stop,
         stall: args.stall.map(Duration::try_from_secs_f64).transpose()?,
@@ -139,7 +130,7 @@ fn microphone(
 
 /// What a sitting needs besides source and stream.
 struct Session {
-    stop: Arc<AtomicBool>,
+    stop: Interrupt,
     stall: Option<Duration>,
     deadline: Option<Duration>,
     printer: Printer,
@@ -160,7 +151,7 @@ impl Session {
         let started = Instant::now();
         loop {
             let over = self.deadline.is_some_and(|most| started.elapsed() >= most);
-            let ends = over || self.stop.load(Ordering::SeqCst);
+            let ends = over || self.stop.asked();
             let before = live.stats().frames;
             let mut trouble = None;
             let saved = &mut self.saved;

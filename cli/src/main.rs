@@ -1,10 +1,11 @@
-//! The command `acolyte`: transcribe recordings, listen, read images, inspect models, score transcripts, measure.
+//! The command `acolyte`: transcribe recordings, listen, read images, watch a camera, inspect models, score transcripts, measure.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
 mod bench;
 mod bench_decode;
+mod bench_faults;
 mod bench_live;
 mod bench_read;
 mod clock;
@@ -12,10 +13,12 @@ mod compare;
 mod decoding_args;
 mod devices;
 mod info;
+mod interrupt;
 mod listen;
 mod model_args;
 mod models;
 mod read;
+mod scan;
 mod score;
 mod srt;
 mod transcribe;
@@ -39,6 +42,7 @@ enum Command {
     Listen(listen::Args),
     Devices(devices::Args),
     Read(read::Args),
+    Scan(scan::Args),
     Info(info::Args),
     Score(score::Args),
     Tune(tune::Args),
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Listen(args) => listen::run(args, &mut out, &mut err),
         Command::Devices(args) => devices::run(args, &mut out),
         Command::Read(args) => read::run(args, &mut out, &mut err),
+        Command::Scan(args) => scan::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Tune(args) => tune::run(args, &mut out),

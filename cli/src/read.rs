@@ -51,7 +51,8 @@ pub struct Args {
     report_memory: bool,
 }
 
-fn quad(text: &str) -> Result<Quad, String> {
+/// Four corners from the command line.
+pub fn quad(text: &str) -> Result<Quad, String> {
     let numbers: Vec<f32> = (text.split(','))
         .map(|number| number.trim().parse::<f32>())
         .collect::<Result<_, _>>()
@@ -405,7 +406,7 @@ enum Read {
 }
 
 /// Corners one after another, rounded to hundredths of a pixel.
-fn corners(quad: &Quad) -> Vec<f32> {
+pub fn corners(quad: &Quad) -> Vec<f32> {
     let rounded = |&value: &f32| (value * 100.0).round() / 100.0;
     quad.corners.as_flattened().iter().map(rounded).collect()
 }

@@ -26,6 +26,7 @@
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
 //! - [`capture`]: sources of live audio; [`Live`]: a source heard by a stream.
+//! - [`camera`]: sources of frames; [`Scanner`]: frames to readings that hold.
 //! - [`detect`]: where in an image words stand.
 //! - [`SpeechRecognizer`], [`TextRecognizer`]: all of it in one call; [`SpeechStream`]: audio without an end.
 //!
@@ -35,6 +36,7 @@
 //! | `onnx` | yes | off: features, tokens, decoding and the model trait without ONNX Runtime or `ort` |
 //! | `load-dynamic` | yes | off: link ONNX Runtime instead of opening a file, as iOS demands |
 //! | `mic` | no | on: the microphone, through `cpal`; Linux needs ALSA's headers to build it |
+//! | `camera-v4l` | no | on: cameras of Linux through V4L2; needs nothing to build; has `images` |
 //! | `images` | no | on: PNG, JPEG and WebP files; pixels in memory need no feature |
 //! | `codecs` | no | on: FLAC, Ogg Vorbis, MP3 and rarer WAV encodings |
 //! | `gzip` | no | on: language models compressed with gzip |
@@ -46,6 +48,7 @@
 
 pub mod audio;
 pub mod bootstrap;
+pub mod camera;
 pub mod capture;
 pub mod decode;
 pub mod detect;
@@ -57,6 +60,7 @@ mod log_probs;
 pub mod metrics;
 pub mod model;
 mod recognizer;
+mod scan;
 pub mod spec;
 mod tokens;
 pub mod transcript;
@@ -75,5 +79,6 @@ pub use recognizer::{
 };
 #[cfg(feature = "onnx")]
 pub use recognizer::{Opened, RecognizerBuilder};
+pub use scan::{Region, ScanEvent, ScanOptions, ScanStats, Scanner, Seen, Sighted};
 pub use tokens::{Tokens, WordRange};
 pub use transcript::{FrameSpan, NBest, TimeSpan, TokenSpan, Transcript, Word};

@@ -8,6 +8,7 @@ pub mod data;
 pub mod distill;
 mod error;
 pub mod export;
+pub mod fixed;
 pub mod graph;
 pub mod inspect;
 pub mod lm;

@@ -11,7 +11,7 @@ use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
-use crate::{bench_decode, bench_live, scene_text};
+use crate::{bench_decode, bench_faults, bench_live, scene_text};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
@@ -106,6 +106,7 @@ pub fn run(named: &Named) -> Result<()> {
         "live" => return bench_live::live(named),
         "soak" => return bench_live::soak(named),
         "hearing" => return bench_live::hearing(named),
+        "faults" => return bench_faults::run(named),
         "scene-text" => return scene_text::run(named),
         _ => {}
     }
@@ -118,6 +119,7 @@ pub fn run(named: &Named) -> Result<()> {
             "live",
             "soak",
             "hearing",
+            "faults",
             "scene-text",
         ])
         .collect();

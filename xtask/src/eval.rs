@@ -3,6 +3,7 @@
 
 use crate::Named;
 use crate::eval_decode;
+use crate::eval_mobile;
 use crate::process::{self, root};
 use crate::setup;
 use crate::table::{self, Row};
@@ -70,7 +71,8 @@ pub fn run(named: &Named) -> Result<()> {
     match name {
         "speech" => speech(named),
         "decode" => eval_decode::run(named),
-        _ => bail!("no evaluation is called {name:?}; there are: speech, decode"),
+        "mobile" => eval_mobile::run(),
+        _ => bail!("no evaluation is called {name:?}; there are: speech, decode, mobile"),
     }
 }
 

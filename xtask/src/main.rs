@@ -5,10 +5,12 @@
 mod align;
 mod bench;
 mod bench_decode;
+mod bench_faults;
 mod bench_live;
 mod demo;
 mod eval;
 mod eval_decode;
+mod eval_mobile;
 mod peers;
 mod pins;
 mod plot;

@@ -4,17 +4,13 @@
 //! that vanishes is told once; with [`MicOptions::reconnect`] it is looked for every half second, and the time without
 //! it comes as lost frames when it is back.
 
-use super::ring::{Reader, Writer, ring};
+use super::device::{Device, Faults, Reopening};
+use super::ring::{AudioWriter, Reader, ring};
 use super::{AudioFormat, AudioSource, Captured};
 use crate::{Error, ErrorKind, Result};
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{FromSample, SampleFormat, SizedSample, StreamConfig};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// Between two looks for a device that vanished.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// How a microphone is opened.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,31 +79,19 @@ pub fn mic_devices() -> Result<Vec<MicDevice>> {
 }
 
 /// A microphone that is heard.
-pub struct Microphone {
-    options: MicOptions,
-    state: State,
-    format: AudioFormat,
-    /// Frames of devices before this one.
-    before: u64,
-}
+///
+/// Without [`MicOptions::device`] it is the system's default, and stays it: where the system makes another device the
+/// default, the stream goes on there, by itself (CoreAudio, PipeWire) or opened anew (WASAPI); what was lost meanwhile is
+/// told.
+pub struct Microphone(Reopening<Open>);
 
 impl std::fmt::Debug for Microphone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let format = self.0.format();
         f.debug_struct("Microphone")
-            .field("options", &self.options)
-            .field("format", &self.format)
+            .field("format", &format)
             .finish_non_exhaustive()
     }
-}
-
-enum State {
-    Open(Open),
-    /// Gone since then; last looked for at the second time.
-    Gone {
-        since: Instant,
-        tried: Instant,
-    },
-    Ended,
 }
 
 /// An open device.
@@ -116,15 +100,25 @@ struct Open {
     _stream: cpal::Stream,
     reader: Reader,
     faults: Arc<Faults>,
-    overruns: u64,
     format: AudioFormat,
 }
 
-/// What the device's error callback leaves for the reader.
-#[derive(Debug, Default)]
-struct Faults {
-    gone: AtomicBool,
-    overruns: AtomicU64,
+impl Device for Open {
+    fn format(&self) -> AudioFormat {
+        self.format
+    }
+
+    fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn offered(&self) -> u64 {
+        self.reader.offered()
+    }
 }
 
 impl Microphone {
@@ -144,83 +138,24 @@ impl Microphone {
                 ),
             ));
         }
-        let open = Open::new(&options)?;
-        Ok(Self {
-            format: open.format,
-            state: State::Open(open),
-            options,
-            before: 0,
-        })
+        let (reconnect, follow) = (options.reconnect, options.device.is_none());
+        let open = Box::new(move || Open::new(&options));
+        Reopening::new(open, reconnect, follow).map(Self)
     }
 
     /// Frames the devices have offered, lost ones included.
     pub fn offered(&self) -> u64 {
-        let here = match &self.state {
-            State::Open(open) => open.reader.offered(),
-            State::Gone { .. } | State::Ended => 0,
-        };
-        self.before + here
-    }
-
-    /// Looks for the device again if it is time to.
-    fn reconnect(&mut self, since: Instant, tried: Instant) -> Captured {
-        if tried.elapsed() < RETRY {
-            return Captured::Current;
-        }
-        match Open::new(&self.options) {
-            Err(_) => {
-                let tried = Instant::now();
-                self.state = State::Gone { since, tried };
-                Captured::Current
-            }
-            Ok(open) => {
-                self.format = open.format;
-                self.state = State::Open(open);
-                let frames = since.elapsed().as_secs_f64() * f64::from(self.format.rate);
-                Captured::Lost {
-                    frames: frames as u64,
-                }
-            }
-        }
+        self.0.offered()
     }
 }
 
 impl AudioSource for Microphone {
     fn format(&self) -> AudioFormat {
-        self.format
+        self.0.format()
     }
 
     fn read(&mut self, out: &mut Vec<f32>) -> Result<Captured> {
-        let open = match &mut self.state {
-            State::Ended => return Ok(Captured::Ended),
-            &mut State::Gone { since, tried } => return Ok(self.reconnect(since, tried)),
-            State::Open(open) => open,
-        };
-        // Asked before reading: what the device gave before it went is still read.
-        let gone = open.faults.gone.load(Ordering::Acquire);
-        if let Some(frames) = open.reader.read(out) {
-            return Ok(Captured::Lost { frames });
-        }
-        let overruns = open.faults.overruns.load(Ordering::Acquire);
-        if overruns != open.overruns {
-            open.overruns = overruns;
-            return Ok(Captured::Lost { frames: 0 });
-        }
-        if !gone {
-            return Ok(Captured::Current);
-        }
-        let frames = open.reader.lost_at_the_end();
-        self.before += open.reader.offered();
-        let now = Instant::now();
-        let lost = Duration::from_secs_f64(frames as f64 / f64::from(self.format.rate.max(1)));
-        self.state = match self.options.reconnect {
-            true => State::Gone {
-                since: now.checked_sub(lost).unwrap_or(now),
-                tried: now,
-            },
-            false => State::Ended,
-        };
-        Ok(Captured::Disconnected)
+        self.0.read(out)
     }
 }
 
@@ -255,7 +190,6 @@ impl Open {
             _stream: stream,
             reader,
             faults,
-            overruns: 0,
             format,
         })
     }
@@ -293,7 +227,7 @@ fn listen(
     device: &cpal::Device,
     config: StreamConfig,
     format: SampleFormat,
-    writer: Writer,
+    writer: AudioWriter,
     faults: Arc<Faults>,
 ) -> Result<cpal::Stream> {
     match format {
@@ -319,7 +253,7 @@ fn listen(
 fn typed<T>(
     device: &cpal::Device,
     config: StreamConfig,
-    mut writer: Writer,
+    mut writer: AudioWriter,
     faults: Arc<Faults>,
 ) -> Result<cpal::Stream>
 where
@@ -330,12 +264,13 @@ where
         writer.write(data.iter().map(|&sample| f32::from_sample_(sample)));
     };
     let errors = move |error: cpal::Error| match error.kind() {
-        cpal::ErrorKind::Xrun => {
-            faults.overruns.fetch_add(1, Ordering::Release);
-        }
-        // The stream goes on, on another device or with less priority.
-        cpal::ErrorKind::DeviceChanged | cpal::ErrorKind::RealtimeDenied => {}
-        _ => faults.gone.store(true, Ordering::Release),
+        cpal::ErrorKind::Xrun => faults.overrun(),
+        cpal::ErrorKind::DeviceChanged => faults.changed(),
+        // The stream goes on with less priority.
+        cpal::ErrorKind::RealtimeDenied => {}
+        // Another device is the default now, and the stream does not follow by itself.
+        cpal::ErrorKind::StreamInvalidated => faults.replaced(),
+        _ => faults.gone(),
     };
     device
         .build_input_stream(config, samples, errors, None)

@@ -3,17 +3,21 @@
 //! A source is asked again and again and never waits: [`AudioSource::read`] appends what has come and says what
 //! happened. Whatever is lost is counted, and told at the place where it is missing.
 
+#[cfg(any(feature = "mic", test))]
+mod device;
 mod file;
+mod handed;
 #[cfg(feature = "mic")]
 mod mic;
-#[cfg(any(feature = "mic", test))]
 mod ring;
 
 use crate::Result;
 
 pub use file::PacedAudio;
+pub use handed::{HandedAudio, handed_audio};
 #[cfg(feature = "mic")]
 pub use mic::{MicDevice, MicOptions, Microphone, mic_devices};
+pub use ring::AudioWriter;
 
 /// What samples of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

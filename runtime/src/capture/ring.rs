@@ -20,9 +20,9 @@ struct Mark {
     frames: u64,
 }
 
-/// The callback's end.
+/// The end that a device's callback writes into: it never allocates, waits or logs, and drops nothing uncounted.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub struct AudioWriter {
     samples: Producer<f32>,
     marks: Producer<Mark>,
     channels: u64,
@@ -46,13 +46,13 @@ pub(super) struct Reader {
 }
 
 /// A ring for `frames` frames of `channels` channels.
-pub(super) fn ring(frames: usize, channels: u16) -> (Writer, Reader) {
+pub(super) fn ring(frames: usize, channels: u16) -> (AudioWriter, Reader) {
     let channels = usize::from(channels.max(1));
     let (samples, from_samples) = RingBuffer::new(frames.saturating_mul(channels).max(channels));
     let (marks, from_marks) = RingBuffer::new(MARKS);
     let offered = Arc::new(AtomicU64::new(0));
     let unmarked = Arc::new(AtomicU64::new(0));
-    let writer = Writer {
+    let writer = AudioWriter {
         samples,
         marks,
         channels: channels as u64,
@@ -71,9 +71,9 @@ pub(super) fn ring(frames: usize, channels: u16) -> (Writer, Reader) {
     (writer, reader)
 }
 
-impl Writer {
+impl AudioWriter {
     /// Takes interleaved samples, whole frames, or counts them all as lost where the ring is too full.
-    pub(super) fn write(&mut self, samples: impl ExactSizeIterator<Item = f32>) {
+    pub fn write(&mut self, samples: impl ExactSizeIterator<Item = f32>) {
         let count = samples.len();
         let frames = count as u64 / self.channels;
         self.offered.fetch_add(frames, Ordering::Relaxed);
@@ -132,6 +132,11 @@ impl Reader {
     /// The frames lost that no mark tells of: what a reader asks when the writer is gone and all was read.
     pub(super) fn lost_at_the_end(&self) -> u64 {
         self.unmarked.load(Ordering::Acquire)
+    }
+
+    /// Whether the writer is gone: what was not read yet is all there will be.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.samples.is_abandoned()
     }
 
     /// All frames the device ever offered.

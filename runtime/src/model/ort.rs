@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Most items that a graph's fixed batch is filled up to; a graph that fixes more is refused by its first run.
+const MAX_BATCH: usize = 1024;
+
 /// An ONNX model ready to run. Clones share weights and sessions; any number of threads may call it.
 #[derive(Debug, Clone)]
 pub struct OrtModel {
@@ -38,8 +41,8 @@ struct Shared {
     report: ProviderReport,
     sessions: Pool<Session>,
     fixed_frames: Option<usize>,
-    /// Whether a run may hold more than one item.
-    batches: bool,
+    /// The number of items the graph's batch axis is fixed to.
+    fixed_batch: Option<usize>,
 }
 
 impl OrtModel {
@@ -80,7 +83,7 @@ impl OrtModel {
         }
         let (session, report) = first_session(library, &file, options)?;
         let fixed_frames = fixed_frames(&file);
-        let batches = batches(&file);
+        let fixed_batch = fixed_batch(&file);
         Ok(Self {
             shared: Arc::new(Shared {
                 library: library.clone(),
@@ -89,7 +92,7 @@ impl OrtModel {
                 report,
                 sessions: Pool::new(options.pool, session),
                 fixed_frames,
-                batches,
+                fixed_batch,
             }),
         })
     }
@@ -143,8 +146,8 @@ impl OrtModel {
         })
     }
 
-    /// One run over blocks of equal length, each an item of the batch; a label, where the model takes one, is that of
-    /// a single block.
+    /// One run over blocks of equal length, each an item of the batch, which is filled with zeros up to the number the
+    /// graph fixes; a label, where the model takes one, is that of a single block.
     fn run_on(
         &self,
         session: &mut Session,
@@ -156,7 +159,13 @@ impl OrtModel {
         let Some((frames, width)) = blocks.first().map(|(features, _)| features.dim()) else {
             return Ok(Vec::new());
         };
-        let (b, t, f) = (blocks.len() as i64, frames as i64, width as i64);
+        let items = self
+            .shared
+            .fixed_batch
+            .unwrap_or(blocks.len())
+            .max(blocks.len());
+        let missing = items - blocks.len();
+        let (b, t, f) = (items as i64, frames as i64, width as i64);
         let (shape, turned): (Vec<i64>, bool) = match graph.input_layout {
             InputLayout::BF1T => (vec![b, f, 1, t], true),
             InputLayout::BFT => (vec![b, f, t], true),
@@ -174,21 +183,24 @@ impl OrtModel {
             false => blocks[block].0,
         };
         // One block that lies as the graph wants it is read in place.
-        let only = (blocks.len() == 1).then(|| view(0));
+        let only = (items == 1).then(|| view(0));
         let data = match only.as_ref().and_then(|view| view.to_slice()) {
             Some(slice) => Cow::Borrowed(slice),
             None => Cow::Owned(
                 (0..blocks.len())
                     .flat_map(|i| view(i).into_iter().copied())
+                    .chain(std::iter::repeat_n(0.0, missing * frames * width))
                     .collect(),
             ),
         };
-        let lengths = vec![t; blocks.len()];
+        let lengths = vec![t; items];
         let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
         let before: Vec<Vec<f32>> = (0..states.len())
             .map(|index| {
                 let parts = blocks.iter().flat_map(|(_, state)| &state.tensors()[index]);
-                parts.copied().collect()
+                let size = states[index].shape.iter().product::<usize>();
+                let zeros = std::iter::repeat_n(0.0, missing * size);
+                parts.copied().chain(zeros).collect()
             })
             .collect();
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
@@ -213,11 +225,12 @@ impl OrtModel {
         let outputs = session
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
-        let scores = scores(spec, &outputs, blocks.len())?;
+        let mut scores = scores(spec, &outputs, items)?;
+        scores.truncate(blocks.len());
         for (index, entry) in states.iter().enumerate() {
             let (shape, next) = floats(&outputs, &entry.output)?;
             let size = entry.shape.iter().product::<usize>();
-            if next.len() != size * blocks.len() {
+            if next.len() != size * items {
                 return Err(shape_error(&entry.output, shape, &entry.shape));
             }
             for ((_, state), next) in blocks.iter_mut().zip(next.chunks_exact(size.max(1))) {
@@ -258,15 +271,17 @@ impl CtcModel for OrtModel {
         for (features, state) in blocks.iter() {
             self.admit(features, state)?;
         }
-        // Equal lengths that follow one another share a run, where the graph takes more than one item.
-        let together = |a: &(ArrayView2<'_, f32>, &mut ModelState),
-                        b: &(ArrayView2<'_, f32>, &mut ModelState)| {
-            shared.batches && a.0.nrows() == b.0.nrows()
-        };
+        // Equal lengths that follow one another share a run, as many as the graph takes.
+        let together =
+            |a: &(ArrayView2<'_, f32>, &mut ModelState),
+             b: &(ArrayView2<'_, f32>, &mut ModelState)| { a.0.nrows() == b.0.nrows() };
+        let most = shared.fixed_batch.unwrap_or(usize::MAX);
         self.with_session(|session| {
             let mut scores = Vec::with_capacity(blocks.len());
-            for blocks in blocks.chunk_by_mut(together) {
-                scores.append(&mut self.run_on(session, blocks, None)?);
+            for equal in blocks.chunk_by_mut(together) {
+                for blocks in equal.chunks_mut(most) {
+                    scores.append(&mut self.run_on(session, blocks, None)?);
+                }
             }
             Ok(scores)
         })
@@ -288,11 +303,15 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     }
 }
 
-/// Whether the graph's batch axis is free.
-fn batches(file: &ModelFile) -> bool {
-    let input = file.header().input(&file.spec().graph.input);
-    let first = input.and_then(|input| input.dims.as_ref()?.first());
-    !matches!(first, Some(Dim::Fixed(_)))
+/// The number of items the graph's batch axis is fixed to; what states that number must be sane, or nothing fits it.
+fn fixed_batch(file: &ModelFile) -> Option<usize> {
+    let input = file.header().input(&file.spec().graph.input)?;
+    match input.dims.as_ref()?.first()? {
+        Dim::Fixed(items) => usize::try_from(*items)
+            .ok()
+            .map(|items| items.clamp(1, MAX_BATCH)),
+        _ => None,
+    }
 }
 
 /// A session on the first provider that takes the graph, and the report on it.

@@ -39,8 +39,8 @@ impl<'a> From<ImageView<'a>> for Crop<'a> {
 /// Turns images of words and lines into text. Clones share the model; any number of threads may call one.
 #[derive(Debug, Clone)]
 pub struct TextRecognizer {
-    model: Arc<dyn CtcModel>,
-    reader: LineReader,
+    /// Of graphs with a fixed width the narrowest first; of any other just the one.
+    models: Arc<[(Arc<dyn CtcModel>, LineReader)]>,
     tokens: Arc<Tokens>,
 }
 
@@ -51,6 +51,42 @@ impl TextRecognizer {
     /// [`ErrorKind::Role`] for a model of another task or an oracle teacher, which sees the label it would have to
     /// find; [`ErrorKind::Spec`] if front-end or tokens are not what can be run.
     pub fn new(model: impl CtcModel + 'static) -> Result<Self> {
+        Self::with_widths([model])
+    }
+
+    /// A recognizer over several graphs of one model, each of a fixed width (`acolyte-train export --fixed-shape --widths`):
+    /// a line is read by the narrowest that it fits, or squeezed into the widest. Mobile providers take no other graphs.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new) for each; [`ErrorKind::InvalidArgument`] for no model, for several of which one has no
+    /// fixed width, and for models with different vocabularies.
+    pub fn with_widths<M: CtcModel + 'static>(models: impl IntoIterator<Item = M>) -> Result<Self> {
+        let mut read = (models.into_iter())
+            .map(|model| {
+                Self::reader(&model).map(|reader| (Arc::new(model) as Arc<dyn CtcModel>, reader))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        read.sort_by_key(|(model, _)| model.fixed_frames());
+        let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidArgument, message));
+        let Some(first) = read.first().map(|(model, _)| model.spec().tokens.clone()) else {
+            return refuse("no model to read with");
+        };
+        if read.len() > 1 && read.iter().any(|(model, _)| model.fixed_frames().is_none()) {
+            return refuse(
+                "one of several models takes any width: the others are of no use beside it",
+            );
+        }
+        if read.iter().any(|(model, _)| model.spec().tokens != first) {
+            return refuse("the models have different vocabularies: give graphs of one model");
+        }
+        Ok(Self {
+            tokens: Arc::new(Tokens::new(first)?),
+            models: read.into(),
+        })
+    }
+
+    /// The front-end of a model.
+    fn reader(model: &impl CtcModel) -> Result<LineReader> {
         let spec = model.spec();
         serves(spec, Task::SceneText)?;
         let FrontEnd::Line(line) = &spec.front_end else {
@@ -63,11 +99,21 @@ impl TextRecognizer {
         if let Some(frames) = model.fixed_frames() {
             reader = reader.with_fixed_frames(frames);
         }
-        Ok(Self {
-            reader,
-            tokens: Arc::new(Tokens::new(spec.tokens.clone())?),
-            model: Arc::new(model),
-        })
+        Ok(reader)
+    }
+
+    /// The model and front-end of the widest graph.
+    fn widest(&self) -> &(Arc<dyn CtcModel>, LineReader) {
+        // `with_widths` refuses to make a recognizer without a model.
+        &self.models[self.models.len() - 1]
+    }
+
+    /// The model that takes lines of so many frames.
+    fn model_of(&self, frames: usize) -> &Arc<dyn CtcModel> {
+        let fits = |(model, _): &&(Arc<dyn CtcModel>, LineReader)| {
+            model.fixed_frames().is_none_or(|f| f == frames)
+        };
+        &self.models.iter().find(fits).unwrap_or(self.widest()).0
     }
 
     /// The way to a recognizer over an ONNX file.
@@ -76,19 +122,19 @@ impl TextRecognizer {
         RecognizerBuilder::new(library)
     }
 
-    /// What the model says about itself.
+    /// What the model says about itself; of several graphs, the widest.
     pub fn spec(&self) -> &ModelSpec {
-        self.model.spec()
+        self.widest().0.spec()
     }
 
-    /// The model.
+    /// The model; of several graphs, the widest.
     pub fn model(&self) -> &Arc<dyn CtcModel> {
-        &self.model
+        &self.widest().0
     }
 
-    /// The model's front-end.
+    /// The model's front-end; of several graphs, the widest.
     pub fn front_end(&self) -> &LineReader {
-        &self.reader
+        &self.widest().1
     }
 
     /// The model's vocabulary.
@@ -172,7 +218,8 @@ impl TextRecognizer {
             .zip(&mut states)
             .map(|((_, line), state)| (line.features(), state))
             .collect();
-        match self.model.run_batch(&mut blocks) {
+        let frames = group.first().map_or(0, |(_, line)| line.frames());
+        match self.model_of(frames).run_batch(&mut blocks) {
             Ok(scores) if scores.len() == group.len() => (group.iter())
                 .zip(scores)
                 .map(|(&(i, line), scores)| (i, self.readings(line, &scores, plan)))
@@ -194,9 +241,19 @@ impl TextRecognizer {
     /// # Errors
     /// As [`LineReader::read`] and [`LineReader::read_quad`].
     pub fn line(&self, crop: &Crop<'_>) -> Result<Line> {
+        let (width, height) = match &crop.quad {
+            None => (crop.image.width() as f32, crop.image.height() as f32),
+            Some(quad) => (quad.width(), quad.height()),
+        };
+        let fits = |(model, reader): &&(Arc<dyn CtcModel>, LineReader)| {
+            model
+                .fixed_frames()
+                .is_none_or(|frames| reader.spec().columns(width, height) <= frames)
+        };
+        let (_, reader) = self.models.iter().find(fits).unwrap_or(self.widest());
         match &crop.quad {
-            None => self.reader.read(&crop.image),
-            Some(quad) => self.reader.read_quad(&crop.image, quad),
+            None => reader.read(&crop.image),
+            Some(quad) => reader.read_quad(&crop.image, quad),
         }
     }
 
@@ -206,7 +263,8 @@ impl TextRecognizer {
     /// As [`CtcModel::run`].
     pub fn scores(&self, line: &Line) -> Result<Array2<f32>> {
         let mut state = ModelState::start(self.spec());
-        self.model.run(line.features(), &mut state)
+        self.model_of(line.frames())
+            .run(line.features(), &mut state)
     }
 
     fn readings(&self, line: &Line, scores: &Array2<f32>, plan: &Plan) -> Result<NBest<Quad>> {
