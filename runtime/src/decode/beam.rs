@@ -289,8 +289,9 @@ impl Beam {
 
     /// Which of the prefixes in the beam, and after them of the candidates, are among the heaviest of their length.
     fn kept_by_length(&self) -> Vec<bool> {
+        let total = self.entries.len() + self.candidates.len();
         let Some(guide) = &self.guide else {
-            return vec![true; self.entries.len() + self.candidates.len()];
+            return vec![true; total];
         };
         let state = |slot: usize| self.states[self.entries.prefixes[slot].node as usize];
         let inside = (self.entries.fresh.iter().enumerate())
@@ -300,15 +301,28 @@ impl Beam {
             (guide.length(&next), candidate.mass)
         });
         let ranked: Vec<(u32, f64)> = inside.chain(outside).collect();
-        let mut order: Vec<usize> = (0..ranked.len()).collect();
+        // Most often all have room.
+        let width = self.settings.width;
+        let mut counts: Vec<usize> = Vec::new();
+        for (length, _) in &ranked {
+            let length = *length as usize;
+            if length >= counts.len() {
+                counts.resize(length + 1, 0);
+            }
+            counts[length] += 1;
+        }
+        if counts.iter().all(|&count| count <= width) {
+            return vec![true; total];
+        }
+        let mut order: Vec<usize> = (0..total).collect();
         // Of equals the oldest stay, for the sort is stable.
         order.sort_by(|&a, &b| {
             let (a, b) = (ranked[a], ranked[b]);
             a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
         });
-        let mut kept = vec![false; ranked.len()];
+        let mut kept = vec![false; total];
         for same in order.chunk_by(|&a, &b| ranked[a].0 == ranked[b].0) {
-            for &place in &same[..same.len().min(self.settings.width)] {
+            for &place in &same[..same.len().min(width)] {
                 kept[place] = true;
             }
         }
