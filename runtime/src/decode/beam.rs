@@ -70,6 +70,8 @@ pub(crate) struct Beam {
     pub(super) alignments: Alignments,
     pub(super) entries: Entries,
     candidates: Vec<Candidate>,
+    /// The whole mass of each prefix before the current frame.
+    totals: Vec<f64>,
     /// Slots whose prefix is heavy enough for the pick at hand.
     heavy: Vec<u32>,
     /// Slots whose prefix is dropped in the current frame.
@@ -118,6 +120,7 @@ impl Beam {
             alignments: Alignments::with_capacity(room),
             entries: Entries::new(blank, settings.width),
             candidates: Vec::with_capacity(hint),
+            totals: Vec::with_capacity(hint),
             heavy: Vec::with_capacity(hint),
             holes: Vec::with_capacity(hint),
             newcomers: Vec::with_capacity(hint),
@@ -194,6 +197,9 @@ impl Beam {
         } else {
             width / 2
         };
+        self.totals.clear();
+        self.totals
+            .extend(self.entries.masses.iter().map(|mass| mass.total()));
         for at in 0..self.shortlist.picks().len() {
             let pick = self.shortlist.picks()[at];
             // Picks come with the farthest reach first.
@@ -204,11 +210,7 @@ impl Beam {
                 bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
                 crowd = self.candidates.len() + width;
             }
-            let masses = self
-                .entries
-                .masses
-                .iter()
-                .map(|mass| mass.total() * pick.reach > bar);
+            let masses = self.totals.iter().map(|total| total * pick.reach > bar);
             select(&mut self.heavy, masses);
             for at in 0..self.heavy.len() {
                 let slot = self.heavy[at] as usize;
