@@ -1,7 +1,8 @@
 //! `acolyte bench decode`: our decoders on the files of `decoders_peers.py gen`, and language models in memory.
 //!
 //! A folder holds `NAME.npy` (`[N, T, V]` log-probs, f32) and `NAME.labels.json` (V tokens, blank first); each utterance
-//! is decoded alone. Times are the thread's own, medians over utterances and repetitions. The ids found go to
+//! is decoded alone. Times are the thread's own, medians over utterances and repetitions; those of greedy decoding and of
+//! a plain maximum, medians over repetitions of means over utterances. The ids found go to
 //! `OUT/NAME.DECODER.json`, which `decoders_peers.py score` reads.
 
 use crate::clock;
@@ -21,10 +22,16 @@ const CASES: [&str; 5] = [
 ];
 /// Times every utterance is decoded by every decoder; all decoders have their turn before the next time.
 const REPETITIONS: usize = 9;
+/// Passes over all utterances that are measured as one where an utterance takes microseconds: asking for the time
+/// takes one of them.
+const PASSES: usize = 20;
+const GREEDY: &str = "greedy";
 const BEAMS: [usize; 2] = [25, 100];
 const HOTWORD_BOOST: f32 = 4.0;
 /// What an utterance is repeated to, to see whether time grows with its length only.
 const LONG: usize = 8;
+/// Times that is done.
+const GROWTH_REPETITIONS: usize = 3;
 
 /// Measures every case found in `paths`, folders, and the size of every model in it, ARPA files.
 pub fn run(
@@ -86,19 +93,26 @@ fn bench(
             ids: Vec::new(),
         });
     }
+    let utterances: Vec<ArrayView2<'_, f32>> = scores.axis_iter(Axis(0)).collect();
     let mut plain = Vec::new();
     for repetition in 0..REPETITIONS {
-        for utterance in scores.axis_iter(Axis(0)) {
-            plain.push(clock::milliseconds(|| std::hint::black_box(maxima(utterance))).1);
-        }
+        plain.push(passes(&utterances, |scores| {
+            std::hint::black_box(maxima(scores));
+        }));
         for contender in &mut contenders {
-            for utterance in scores.axis_iter(Axis(0)) {
-                let utterance = LogProbs::from_log_probs(utterance);
-                let (found, took) = clock::milliseconds(|| contender.plan.decode(&utterance));
-                contender.times.push(took);
-                if repetition == 0 {
-                    contender.ids.push(found?.best().ids());
-                }
+            let Contender { plan, times, .. } = contender;
+            let scores = utterances.iter().copied().map(LogProbs::from_log_probs);
+            if contender.name == GREEDY {
+                times.push(passes(&utterances, |scores| {
+                    let _ = std::hint::black_box(plan.decode(&LogProbs::from_log_probs(scores)));
+                }));
+            } else {
+                times.extend(scores.clone().map(|s| clock::milliseconds(|| plan.decode(&s)).1));
+            }
+            if repetition == 0 {
+                let found: acolyte::Result<Vec<Vec<u32>>> =
+                    scores.map(|s| Ok(plan.decode(&s)?.best().ids())).collect();
+                contender.ids = found?;
             }
         }
     }
@@ -130,17 +144,30 @@ fn bench(
     Ok(())
 }
 
-/// Time per frame of long utterances over that of the utterances they consist of.
+/// Milliseconds for an utterance, in the mean over passes over all of them.
+fn passes(utterances: &[ArrayView2<'_, f32>], work: impl Fn(ArrayView2<'_, f32>)) -> f64 {
+    let all = || {
+        for _ in 0..PASSES {
+            utterances.iter().copied().for_each(&work);
+        }
+    };
+    clock::milliseconds(all).1 / (PASSES * utterances.len().max(1)) as f64
+}
+
+/// Time per frame of long utterances over that of their parts, both from the same memory: the parts are read where the
+/// whole is, so that a processor's caches favor neither.
 fn growth(scores: &Array3<f32>, plan: &Plan) -> Result<f64> {
     let (mut short, mut long) = (0.0, 0.0);
     for utterance in scores.axis_iter(Axis(0)) {
         let repeated: Array2<f32> = concatenate(Axis(0), &[utterance; LONG])?;
-        for _ in 0..LONG {
-            let scores = LogProbs::from_log_probs(utterance);
-            short += clock::milliseconds(|| plan.decode(&scores)).1;
+        for _ in 0..GROWTH_REPETITIONS {
+            for part in repeated.axis_chunks_iter(Axis(0), utterance.nrows()) {
+                let scores = LogProbs::from_log_probs(part);
+                short += clock::milliseconds(|| plan.decode(&scores)).1;
+            }
+            let scores = LogProbs::from_log_probs(repeated.view());
+            long += clock::milliseconds(|| plan.decode(&scores)).1;
         }
-        let scores = LogProbs::from_log_probs(repeated.view());
-        long += clock::milliseconds(|| plan.decode(&scores)).1;
     }
     Ok(long / short)
 }
@@ -159,7 +186,7 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// The decoders by name; those that need words only where the vocabulary has them.
 fn decoders(data: &Path, words: bool) -> Result<Vec<(String, Decoding)>> {
-    let mut decoders = vec![("greedy".to_owned(), Decoding::greedy())];
+    let mut decoders = vec![(GREEDY.to_owned(), Decoding::greedy())];
     for beam in BEAMS {
         decoders.push((format!("beam{beam}"), Decoding::beam(beam).n_best(5)));
     }

@@ -70,6 +70,8 @@ pub(crate) struct Beam {
     pub(super) alignments: Alignments,
     pub(super) entries: Entries,
     candidates: Vec<Candidate>,
+    /// The whole mass of each prefix before the current frame.
+    totals: Vec<f64>,
     /// Slots whose prefix is heavy enough for the pick at hand.
     heavy: Vec<u32>,
     /// Slots whose prefix is dropped in the current frame.
@@ -118,6 +120,7 @@ impl Beam {
             alignments: Alignments::with_capacity(room),
             entries: Entries::new(blank, settings.width),
             candidates: Vec::with_capacity(hint),
+            totals: Vec::with_capacity(hint),
             heavy: Vec::with_capacity(hint),
             holes: Vec::with_capacity(hint),
             newcomers: Vec::with_capacity(hint),
@@ -194,6 +197,9 @@ impl Beam {
         } else {
             width / 2
         };
+        self.totals.clear();
+        self.totals
+            .extend(self.entries.masses.iter().map(|mass| mass.total()));
         for at in 0..self.shortlist.picks().len() {
             let pick = self.shortlist.picks()[at];
             // Picks come with the farthest reach first.
@@ -204,11 +210,7 @@ impl Beam {
                 bar = self.cut(best).map_or(bar, |cut| cut.mass.max(bar));
                 crowd = self.candidates.len() + width;
             }
-            let masses = self
-                .entries
-                .masses
-                .iter()
-                .map(|mass| mass.total() * pick.reach > bar);
+            let masses = self.totals.iter().map(|total| total * pick.reach > bar);
             select(&mut self.heavy, masses);
             for at in 0..self.heavy.len() {
                 let slot = self.heavy[at] as usize;
@@ -289,8 +291,9 @@ impl Beam {
 
     /// Which of the prefixes in the beam, and after them of the candidates, are among the heaviest of their length.
     fn kept_by_length(&self) -> Vec<bool> {
+        let total = self.entries.len() + self.candidates.len();
         let Some(guide) = &self.guide else {
-            return vec![true; self.entries.len() + self.candidates.len()];
+            return vec![true; total];
         };
         let state = |slot: usize| self.states[self.entries.prefixes[slot].node as usize];
         let inside = (self.entries.fresh.iter().enumerate())
@@ -300,15 +303,28 @@ impl Beam {
             (guide.length(&next), candidate.mass)
         });
         let ranked: Vec<(u32, f64)> = inside.chain(outside).collect();
-        let mut order: Vec<usize> = (0..ranked.len()).collect();
+        // Most often all have room.
+        let width = self.settings.width;
+        let mut counts: Vec<usize> = Vec::new();
+        for (length, _) in &ranked {
+            let length = *length as usize;
+            if length >= counts.len() {
+                counts.resize(length + 1, 0);
+            }
+            counts[length] += 1;
+        }
+        if counts.iter().all(|&count| count <= width) {
+            return vec![true; total];
+        }
+        let mut order: Vec<usize> = (0..total).collect();
         // Of equals the oldest stay, for the sort is stable.
         order.sort_by(|&a, &b| {
             let (a, b) = (ranked[a], ranked[b]);
             a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))
         });
-        let mut kept = vec![false; ranked.len()];
+        let mut kept = vec![false; total];
         for same in order.chunk_by(|&a, &b| ranked[a].0 == ranked[b].0) {
-            for &place in &same[..same.len().min(self.settings.width)] {
+            for &place in &same[..same.len().min(width)] {
                 kept[place] = true;
             }
         }

@@ -242,7 +242,7 @@ mod tests {
         let scores = LogProbs::from_probs(probs.view());
         let mut scratch = Vec::new();
         for t in 0..probs.nrows() {
-            beam.step(&frame::read(&scores, t, 0, &mut scratch).unwrap());
+            beam.step(&frame::read(&scores, t, 0, 0, &mut scratch).unwrap());
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
         let scores = LogProbs::from_probs(probs.view());
         let mut scratch = Vec::new();
         for t in 0..probs.nrows() {
-            beam.step(&frame::read(&scores, t, 0, &mut scratch).unwrap());
+            beam.step(&frame::read(&scores, t, 0, 0, &mut scratch).unwrap());
             most = most.max(beam.size().0);
         }
         assert!(most < 3 * MOST_TENTATIVE as usize, "{most} nodes");

@@ -69,10 +69,11 @@ impl Engine {
         }
     }
 
-    fn committed(&mut self) -> &[TokenSpan<FrameSpan>] {
+    /// The ids that [`take`](Self::take) can take.
+    fn committed(&mut self) -> Vec<u32> {
         match self {
-            Self::Greedy(greedy) => greedy.emitted(),
-            Self::Beam(beam) => beam.commit(),
+            Self::Greedy(greedy) => greedy.emitted().iter().map(|token| token.id).collect(),
+            Self::Beam(beam) => beam.commit().iter().map(|token| token.id).collect(),
         }
     }
 
@@ -116,24 +117,24 @@ impl Decoder {
     /// before it have been taken in then, it and those after it have not.
     pub fn push(&mut self, scores: &LogProbs<'_>) -> Result<()> {
         scores.expect_vocabulary(self.tokens.len())?;
-        let blank = self.tokens.blank() as usize;
+        let blank = self.tokens.blank();
         if let (Engine::Greedy(greedy), None) = (&mut self.search, &self.free) {
             // Takes so little time that a choice of search in every frame would tell.
             for t in 0..scores.frames() {
-                let frame = frame::read(scores, t, self.frames, &mut self.scratch)?;
+                let frame = frame::read(scores, t, self.frames, blank, &mut self.scratch)?;
                 greedy.step(&frame);
-                self.blank_path += f64::from(frame.log_prob(blank));
+                self.blank_path += f64::from(frame.log_prob(blank as usize));
                 self.frames += 1;
             }
             return Ok(());
         }
         for t in 0..scores.frames() {
-            let frame = frame::read(scores, t, self.frames, &mut self.scratch)?;
+            let frame = frame::read(scores, t, self.frames, blank, &mut self.scratch)?;
             self.search.step(&frame);
             if let Some(free) = &mut self.free {
                 free.step(&frame);
             }
-            self.blank_path += f64::from(frame.log_prob(blank));
+            self.blank_path += f64::from(frame.log_prob(blank as usize));
             self.frames += 1;
         }
         Ok(())
@@ -174,9 +175,7 @@ impl Decoder {
     /// Takes out the words that no later frame can change, so that a stream of hours keeps no more than the
     /// words under way. The spans count from the start of the stream, the tokens' positions from what was taken.
     pub fn take_stable(&mut self) -> Transcript<FrameSpan> {
-        let ids: Vec<u32> = (self.search.committed().iter())
-            .map(|token| token.id)
-            .collect();
+        let ids = self.search.committed();
         // The last word may still grow, so it stays.
         let under_way = self.tokens.words(&ids).pop();
         let emitted = (self.search).take(under_way.map_or(0, |word| word.tokens.start));

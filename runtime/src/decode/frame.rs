@@ -16,15 +16,18 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Reads frame `t` of `scores`; `number` is its place in the stream, for the message.
-#[inline]
+///
+/// Inlined into the loops over frames: handing a frame over in memory would take longer than to read a small one.
+#[inline(always)]
 pub(crate) fn read<'s, 'a: 's>(
     scores: &LogProbs<'a>,
     t: usize,
     number: u64,
+    blank: u32,
     scratch: &'s mut Vec<f32>,
 ) -> Result<Frame<'s>> {
     let row = scores.frame(t, scratch);
-    let peak = match logmath::maximum(row) {
+    let peak = match logmath::maximum(row, blank as usize) {
         Ok(peak) if scores.values() == OutputValues::Probs => {
             probabilities_are_sound(row, peak, number)?;
             peak
@@ -134,7 +137,7 @@ mod tests {
             LogProbs::from_logits(logits.view()),
         ] {
             let mut scratch = Vec::new();
-            let frame = read(&scores, 0, 0, &mut scratch).unwrap();
+            let frame = read(&scores, 0, 0, 0, &mut scratch).unwrap();
             assert_eq!(logmath::position(frame.scores, frame.peak), 1);
             for id in 0..3 {
                 assert!((frame.prob(id) - probs[[0, id]]).abs() < 1e-6);
@@ -162,7 +165,7 @@ mod tests {
             let matrix = arr2(&[row]);
             let mut scratch = Vec::new();
             let scores = LogProbs::new(matrix.view(), values);
-            let error = read(&scores, 0, 41, &mut scratch).unwrap_err();
+            let error = read(&scores, 0, 41, 0, &mut scratch).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains(message), "{error}");
         }

@@ -41,7 +41,7 @@ impl Greedy {
     }
 
     /// Takes in the next frame.
-    #[inline]
+    #[inline(always)]
     pub fn step(&mut self, frame: &Frame<'_>) {
         // Most frames are blanks: one comparison tells.
         let free = if frame.scores[self.blank] == frame.peak {

@@ -18,8 +18,32 @@ pub(crate) enum BadFrame {
 }
 
 /// The maximum of a frame. Refuses NaN, plus infinity and frames without any possible token.
+///
+/// `likely` is where it most often is, the blank: to see that nothing is above one score takes a third of what it
+/// takes to find the largest.
 #[inline]
-pub(crate) fn maximum(row: &[f32]) -> Result<f32, BadFrame> {
+pub(crate) fn maximum(row: &[f32], likely: usize) -> Result<f32, BadFrame> {
+    match row.get(likely) {
+        Some(&score) if score.is_finite() && leads(row, score) => Ok(score),
+        _ => search_maximum(row),
+    }
+}
+
+/// Whether all scores are numbers of at most `score`.
+#[inline(always)]
+fn leads(row: &[f32], score: f32) -> bool {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        // NaN is not within either. Counted, because the compiler makes one comparison and one mask of that.
+        let within: usize = chunk.iter().map(|&x| usize::from(x <= score)).sum();
+        if within != LANES {
+            return false;
+        }
+    }
+    rest.iter().all(|&x| x <= score)
+}
+
+fn search_maximum(row: &[f32]) -> Result<f32, BadFrame> {
     let mut largest = [f32::NEG_INFINITY; LANES];
     let mut nan = [0u32; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
@@ -135,25 +159,28 @@ mod tests {
         for width in [1, 2, 15, 16, 17, 40] {
             for at in 0..width {
                 let mut row = vec![-1.0; width];
-                row[at] = f32::NAN;
-                assert_eq!(maximum(&row), Err(BadFrame::Nan));
-                row[at] = inf;
-                assert_eq!(maximum(&row), Err(BadFrame::Infinite));
-                row[at] = -0.5;
-                assert_eq!((maximum(&row), position(&row, -0.5)), (Ok(-0.5), at));
+                for likely in [0, at, width / 2] {
+                    row[at] = f32::NAN;
+                    assert_eq!(maximum(&row, likely), Err(BadFrame::Nan));
+                    row[at] = inf;
+                    assert_eq!(maximum(&row, likely), Err(BadFrame::Infinite));
+                    row[at] = -0.5;
+                    assert_eq!(maximum(&row, likely), Ok(-0.5));
+                    assert_eq!(position(&row, -0.5), at);
+                }
             }
-            assert_eq!(maximum(&vec![-inf; width]), Err(BadFrame::Impossible));
+            assert_eq!(maximum(&vec![-inf; width], 0), Err(BadFrame::Impossible));
         }
-        assert_eq!(maximum(&[]), Err(BadFrame::Impossible));
+        assert_eq!(maximum(&[], 0), Err(BadFrame::Impossible));
     }
 
     proptest! {
         #[test]
-        fn the_peak_is_the_first_maximum(row in prop::collection::vec(-3i8..4, 1..70)) {
+        fn the_peak_is_the_first_maximum(row in prop::collection::vec(-3i8..4, 1..300), likely in 0usize..300) {
             let row: Vec<f32> = row.into_iter().map(f32::from).collect();
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let first = row.iter().position(|&x| x == largest).unwrap();
-            prop_assert_eq!(maximum(&row), Ok(largest));
+            prop_assert_eq!(maximum(&row, likely), Ok(largest));
             prop_assert_eq!(position(&row, largest), first);
         }
 

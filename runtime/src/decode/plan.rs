@@ -18,10 +18,10 @@ use std::sync::Arc;
 /// The beam of a greedy search that is held to phrases or a pattern.
 const NARROW: usize = 8;
 
-/// Phrase lists with at most this many beginnings are searched exhaustively.
+/// Phrase lists with at most this many beginnings are searched exhaustively: all of them have room at every length.
 const MOST_BEGINNINGS: usize = 1024;
 
-/// Prefixes of each length at the least where there are more beginnings than that.
+/// Prefixes of each length at the least where there are more beginnings than that, and for patterns.
 const LENGTH_WIDTH: usize = 16;
 
 /// Tokens per frame at the least where a whole text is prescribed.
@@ -180,7 +180,7 @@ fn exhaustive(settings: BeamSettings, rules: &Rules) -> BeamSettings {
             cut: f32::INFINITY,
             most: settings.tokens.most.max(CLOSED_TOKENS),
         },
-        by_length: beginnings.is_none(),
+        by_length: true,
         ..settings
     }
 }

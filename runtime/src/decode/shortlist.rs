@@ -163,7 +163,7 @@ mod tests {
     fn picked(scores: &LogProbs<'_>, limits: Limits) -> Vec<u32> {
         let mut shortlist = Shortlist::new(scores.vocabulary());
         let mut scratch = Vec::new();
-        let frame = frame::read(scores, 0, 0, &mut scratch).unwrap();
+        let frame = frame::read(scores, 0, 0, 2, &mut scratch).unwrap();
         shortlist.next_frame(&frame);
         shortlist.pick(&frame, 2, limits, |_| 1.0);
         shortlist.picks().iter().map(|pick| pick.id).collect()

@@ -56,10 +56,9 @@ const BEAMS: [usize; 5] = [5, 10, 25, 50, 100];
 /// The beam that the other measurements use.
 const BEAM: usize = 25;
 
-/// The two programs, where the sets are, and room for files.
+/// The program, where the sets are, and room for files.
 struct Place {
     acolyte: PathBuf,
-    trainer: PathBuf,
     sets: PathBuf,
     scratch: PathBuf,
     model: String,
@@ -79,7 +78,6 @@ pub fn run(named: &Named) -> Result<()> {
     setup::ready()?;
     let place = Place {
         acolyte: process::release("acolyte-cli", "acolyte")?,
-        trainer: process::release("acolyte-trainer", "acolyte-train")?,
         sets: named.sets()?,
         scratch: root().join("target").join("xtask").join("eval-decode"),
         model: named.model.clone(),
@@ -163,10 +161,13 @@ pub fn books(sets: &Path) -> Vec<PathBuf> {
     books
 }
 
-/// The settings that a set is decoded with, and their files.
-fn settings(set: &Set, place: &Place) -> Result<Vec<(String, PathBuf)>> {
+/// The language model of a set, estimated where it is not there yet.
+fn language_model(set: &Set, place: &Place) -> Result<PathBuf> {
     let model = place.scratch.join(format!("{}.arpa", set.name));
-    let mut command = Command::new(&place.trainer);
+    if model.is_file() {
+        return Ok(model);
+    }
+    let mut command = Command::new(process::release("acolyte-trainer", "acolyte-train")?);
     command.args(["lm", "--order", "3", "-o"]).arg(&model);
     match set.name {
         "an4" => command.arg(place.sets.join("an4").join("train.jsonl")),
@@ -174,9 +175,13 @@ fn settings(set: &Set, place: &Place) -> Result<Vec<(String, PathBuf)>> {
             .args(["--prose", "--prune", "0,0,1"])
             .args(books(&place.sets)),
     };
-    if !model.is_file() {
-        process::output(&mut command)?;
-    }
+    process::output(&mut command)?;
+    Ok(model)
+}
+
+/// The settings that a set is decoded with, and their files.
+fn settings(set: &Set, place: &Place) -> Result<Vec<(String, PathBuf)>> {
+    let model = language_model(set, place)?;
     let words = words::vocabulary(&std::fs::read_to_string(&model)?);
     if words.is_empty() {
         bail!("{} has no words", model.display());
