@@ -8,7 +8,8 @@ use acolyte_trainer::pipeline::{Sitting, run};
 use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
 use std::path::Path;
 
-const RECIPE: &str = r#"
+/// A recipe that reads the toy letters.
+pub const RECIPE: &str = r#"
 name = "toy-text"
 task = "scene-text"
 license = "CC0-1.0"

@@ -1,13 +1,21 @@
 //! Scene text from end to end on toy letters: a student learns crops of a manifest, its export reads the same through
 //! the runtime, alone and in a batch, from every pixel layout.
 
-use crate::letters::{picture, train, words, write_set};
+use crate::letters::{RECIPE, picture, train, words, write_set};
+use acolyte::features::LineReader;
 use acolyte::image::{ImageView, PixelFormat};
-use acolyte::model::{OrtModel, OrtOptions};
-use acolyte::{Crop, Decoding, ErrorKind, Image, Quad, TextRecognizer};
+use acolyte::model::{CtcModel, OrtModel, OrtOptions};
+use acolyte::spec::FrontEnd;
+use acolyte::{Crop, Decoding, ErrorKind, Image, LogProbs, Quad, TextRecognizer, Tokens};
 use acolyte_tests::library;
+use acolyte_trainer::config::Recipe;
+use acolyte_trainer::data::task;
+use acolyte_trainer::distill::stages::{Workshop, distill};
 use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
 use acolyte_trainer::fixed::{FixedShape, fix};
+use acolyte_trainer::graph::exec::Engine;
+use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
+use std::sync::Arc;
 
 #[test]
 fn a_reader_learns_and_its_export_reads_the_same_alone_and_in_a_batch() {
@@ -122,4 +130,80 @@ fn a_model_of_speech_reads_nothing() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Role);
     assert!(error.to_string().contains("reads no images"), "{error}");
+}
+
+const DISTILL: &str = r#"
+[teacher]
+# Half the toy words have one or two letters: noise hits one of six now and then.
+target = { layers = 1, heads = 2, mask = [0.3, 0.6] }
+guards = { utterances = 60, shift_frames = 4, noise_most = 0.15 }
+[teacher.model]
+kind = "image"
+dropout = 0.0
+image = { widths = [8, 8, 16, 16, 32], depths = [1, 0, 1], kernel = 3 }
+[teacher.train]
+epochs = 16
+batch_frames = 2048
+max_batch = 48
+warmup_steps = 10
+learning_rate = 0.01
+ema = 0.8
+[distill]
+view = "same"
+objectives = [{ kind = "kl" }]
+"#;
+
+struct Quiet;
+
+impl Observer for Quiet {
+    fn step(&mut self, _: &StepRecord) {}
+    fn epoch(&mut self, _: &EpochRecord) {}
+    fn note(&mut self, text: &str) {
+        panic!("nothing should go wrong here: {text}");
+    }
+}
+
+/// The machinery of speech does all of it: the teacher reads crop and text, passes the guards, guides a reader; both
+/// run in the runtime.
+#[test]
+fn an_oracle_teacher_guides_a_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    write_set(folder.path(), "train", &words(80, 1));
+    let dev = words(24, 2);
+    write_set(folder.path(), "dev", &dev);
+    let none: [&str; 0] = [];
+    let recipe = Recipe::parse(&format!("{RECIPE}{DISTILL}"), &none).unwrap();
+    let data = task::open(&recipe, folder.path(), &|_| ()).unwrap();
+    let engine = Engine::new(&library(), 1);
+    let workshop = Workshop {
+        engine: &engine,
+        data: &*data,
+        settled: None,
+    };
+    let run = folder.path().join("distilled");
+    let mut announce = |_| -> Box<dyn Observer> { Box::new(Quiet) };
+    let done = distill(&library(), &workshop, &recipe, &run, None, &mut announce).unwrap();
+    let found = done.findings.unwrap();
+    assert!(found.right > 0.8 && found.swap <= 0.05, "{found:?}");
+    assert!(found.shift > 0.95, "{found:?}");
+    assert!(done.student.best_wer.unwrap() <= 20.0);
+
+    let path = run.join("model/oracle.onnx");
+    let refused = TextRecognizer::builder(&library()).open(&path).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Role);
+    let model = OrtModel::open(&library(), &path, &OrtOptions::default()).unwrap();
+    let FrontEnd::Line(line) = &model.spec().front_end else {
+        panic!("crops are lines")
+    };
+    let reader = LineReader::new(line).unwrap();
+    let tokens = Arc::new(Tokens::new(model.spec().tokens.clone()).unwrap());
+    let plan = Decoding::greedy().plan(&tokens).unwrap();
+    let right = dev.iter().filter(|word| {
+        let crop = reader.read(&picture(word).view()).unwrap();
+        let label = tokens.encode(word).unwrap();
+        let scores = model.run_labeled(crop.features(), &label).unwrap();
+        let said = plan.decode(&LogProbs::from_logits(scores.view())).unwrap();
+        said.best().text == **word
+    });
+    assert!(right.count() >= 18);
 }

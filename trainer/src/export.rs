@@ -267,6 +267,7 @@ fn verify(
         gap: network.gap(),
         delay: network.delay(),
         most: 1,
+        symbols: usize::MAX,
         views: 1,
     };
     // A reproducible signal with the spread of normalized features.

@@ -108,11 +108,11 @@ pub fn inspect_recipe(recipe: &Recipe) -> Result<Inspection> {
     let network: Arc<dyn Network> = match &recipe.target {
         None => student(recipe, vocabulary),
         Some(target) => Arc::new(OracleTeacher {
-            source: SpeechStudent {
+            source: Arc::new(SpeechStudent {
                 features: recipe.features.mels,
                 vocabulary,
                 config: recipe.model.clone(),
-            },
+            }),
             target: TargetConfig {
                 // The clock of the ablation has no weights, and no form for export.
                 source_positions: SourcePositions::None,

@@ -56,6 +56,11 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// Output frames beyond which nothing has influence.
     fn receptive_field(&self) -> usize;
 
+    /// Symbols that a row may hold, where the network reads its label.
+    fn most_symbols(&self) -> usize {
+        usize::MAX
+    }
+
     /// Builds the network over `frames` feature frames, a multiple of the stride.
     ///
     /// # Errors
@@ -87,6 +92,24 @@ pub trait Network: fmt::Debug + Send + Sync {
         self.build(&mut net, self.stride())?;
         Ok(net.parameters().to_vec())
     }
+}
+
+/// A network whose layers below the output can be built alone: the source side of an Oracle Teacher.
+pub trait Encoder: Network {
+    /// Share of what stands after a layer that training drops.
+    fn dropout(&self) -> f32;
+
+    /// Features to what stands after each block, `[1, C, 1, T]`; declares the inputs that every network has.
+    ///
+    /// # Errors
+    /// As [`Network::build`].
+    fn encode(&self, net: &mut Net, frames: usize) -> Result<(Value, Vec<Value>)>;
+
+    /// As [`Network::fold`], of the encoder's parameters alone.
+    ///
+    /// # Errors
+    /// What `get` reports.
+    fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>>;
 }
 
 /// A store of a network's folded parameters.

@@ -1,21 +1,19 @@
 //! From a recipe and a data folder to a run that can start: data opened, features measured, the student's shape
 //! settled and written beside the recipe, so that an export later needs neither data nor guesses.
 
-use crate::config::{NormalizationKind, Recipe};
+use crate::config::{ModelKind, Recipe};
 use crate::data::batch::{Pick, picks};
-use crate::data::images::{ImageData, ImageSet};
-use crate::data::loader::Examples;
-use crate::data::speech::{SpeechData, SpeechExamples, SpeechSet};
-use crate::data::stats::feature_stats;
 use crate::data::store::OnProgress;
+use crate::data::task::{self, Judged, TaskData};
 use crate::graph::exec::Engine;
-use crate::network::Network;
+use crate::network::{Encoder, Network};
 use crate::report::write_report;
 use crate::student::speech::SpeechStudent;
 use crate::student::student;
+use crate::student::text::TextStudent;
 use crate::teacher::OracleTeacher;
 use crate::train::checkpoint::{Checkpoint, write_atomically};
-use crate::train::evaluate::{Compared, Development};
+use crate::train::evaluate::Development;
 use crate::train::feed::{load, plan};
 use crate::train::run::{
     EpochRecord, Observer, Setup, TrainingData, checkpoint_path, packer, train,
@@ -24,17 +22,19 @@ use crate::train::start::Start;
 use crate::train::supervise::Supervision;
 use crate::{Error, ErrorKind, Result};
 use acolyte::Tokens;
-use acolyte::spec::{FrontEnd, LineSpec, LogMelSpec, Normalization, Task, TokensSpec};
+use acolyte::spec::{FrontEnd, LineSpec, LogMelSpec, TokensSpec};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Utterances that the features' mean and deviation are measured on.
-const MEASURED: usize = 2000;
+/// Symbols that a row of a model that reads its label has room for, over those of a mean row. Rows are planned so that
+/// none has more.
+const ROOM: f64 = 1.25;
 
 /// What a run settled from its data: kept as `settled.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,32 +137,26 @@ impl Settled {
     ///
     /// # Errors
     /// [`ErrorKind::Recipe`] for another front-end.
-    pub fn source(&self, recipe: &Recipe) -> Result<SpeechStudent> {
-        Ok(SpeechStudent {
-            features: self.log_mel()?.mels,
-            vocabulary: self.tokens.pieces.len(),
-            config: recipe.model.clone(),
+    pub fn source(&self, recipe: &Recipe) -> Result<Arc<dyn Encoder>> {
+        let vocabulary = self.tokens.pieces.len();
+        Ok(match (recipe.model.kind, &self.front_end) {
+            (ModelKind::Conv, FrontEnd::LogMel(mel)) => Arc::new(SpeechStudent {
+                features: mel.mels,
+                vocabulary,
+                config: recipe.model.clone(),
+            }),
+            (ModelKind::Image, FrontEnd::Line(_)) => Arc::new(TextStudent::new(recipe, vocabulary)),
+            (kind, _) => {
+                return Err(Error::new(
+                    ErrorKind::Recipe,
+                    format!(
+                        "an oracle teacher's source encoder is of the kind conv over speech or image over lines; \
+                         {kind:?} is not, or reads something else"
+                    ),
+                ));
+            }
         })
     }
-}
-
-/// A set to judge on: its name, its items, their texts.
-type Judged = (String, Box<dyn Examples>, Vec<String>);
-
-/// What a run needs of a task's data.
-trait TaskData {
-    /// What the data, and the model that the run starts from, decide about the network.
-    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled>;
-    /// Notes how long the data's targets are.
-    fn measure(&self, recipe: &Recipe, settled: &mut Settled) -> Result<()>;
-    /// Which items are of which set, and how often an epoch sees each.
-    fn weights(&self) -> &[(Range<usize>, f32)];
-    /// The items to train on.
-    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>>;
-    /// The sets to judge on: name, items, their texts.
-    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>>;
-    /// How readings are compared.
-    fn compared(&self) -> Compared;
 }
 
 /// Options of one sitting.
@@ -195,21 +189,18 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Option<EpochRecord>> {
     let start = begin(recipe, folder, sitting)?;
-    let data: Box<dyn TaskData> = match recipe.task {
-        Task::SceneText => Box::new(ImageData::open(recipe, data, progress)?),
-        _ => Box::new(SpeechData::open(recipe, data, progress)?),
-    };
+    let data = task::open(recipe, data, progress)?;
     run_with(engine, recipe, &*data, folder, sitting, start, observer)
 }
 
-/// As [`run`], on speech that was opened for this recipe.
+/// As [`run`], on data that was opened for this recipe.
 ///
 /// # Errors
 /// What compiling the step and training report.
 pub fn run_on(
     engine: &Engine,
     recipe: &Recipe,
-    data: &SpeechData,
+    data: &dyn TaskData,
     folder: &Path,
     sitting: &Sitting,
     observer: &mut dyn Observer,
@@ -257,7 +248,7 @@ fn run_with(
             }
             None => data.settle(recipe, start.as_ref())?,
         };
-        data.measure(recipe, &mut settled)?;
+        settled.make_room(recipe, data)?;
         settled.save(folder)?;
         settled
     };
@@ -297,166 +288,50 @@ pub fn order(recipe: &Recipe, weights: &[(Range<usize>, f32)], epoch: u64) -> Ve
     picks
 }
 
-/// Vocabulary and front-end of a recipe of speech, its statistics measured on the training data.
+/// Vocabulary and front-end of a recipe, its statistics measured on the training data.
 ///
 /// # Errors
 /// [`ErrorKind::Recipe`] for a normalization that does not stream; what loading reports.
-pub fn settle(recipe: &Recipe, data: &SpeechData) -> Result<Settled> {
+pub fn settle(recipe: &Recipe, data: &dyn TaskData) -> Result<Settled> {
     let mut settled = data.settle(recipe, None)?;
-    data.measure(recipe, &mut settled)?;
+    settled.make_room(recipe, data)?;
     Ok(settled)
 }
 
-/// The normalization of the features, measured where it is fixed.
-fn normalization(recipe: &Recipe, data: &SpeechData) -> Result<Normalization> {
-    Ok(match recipe.features.normalization {
-        NormalizationKind::None => Normalization::None,
-        NormalizationKind::Utterance => {
-            return Err(Error::new(
-                ErrorKind::Recipe,
-                "features.normalization = \"utterance\" does not stream, and the conv student streams: use \"fixed\"",
-            ));
-        }
-        NormalizationKind::Fixed => {
-            let plain = data.judging(data.train(), &recipe.features.spec(Normalization::None))?;
-            let mut picks = order(recipe, SpeechData::weights(data), 0);
-            picks.truncate(MEASURED);
-            feature_stats(&plain, &picks)?.normalization()
-        }
-    })
-}
-
 impl Settled {
-    /// Notes how long transcripts are, and how densely they may stand in a row.
-    fn make_room(&mut self, recipe: &Recipe, data: &SpeechData) -> Result<()> {
-        let longest = |set: &SpeechSet| {
-            let lengths = set.utterances().iter().map(|u| u.targets.len());
-            lengths.max().unwrap_or(1)
-        };
-        self.longest = longest(data.train());
+    /// Notes how long the data's targets are and, for a model that reads them, how many a row must hold.
+    fn make_room(&mut self, recipe: &Recipe, data: &dyn TaskData) -> Result<()> {
+        self.longest = data.longest();
         self.given = None;
         if recipe.target.is_none() {
             return Ok(());
         }
-        let dev = data.dev().iter().map(|set| longest(set));
-        self.longest = dev.fold(self.longest, usize::max);
-        let packer = packer(recipe, &self.source(recipe)?);
-        let [_, fastest] = recipe.augment.speed_interval();
-        let plain = data.judging(data.train(), self.log_mel()?)?;
-        let mut density = 0.0f64;
-        let mut frames = 1;
-        let mut note = |examples: &SpeechExamples, hurry: f32| {
-            for (item, utterance) in examples.set().utterances().iter().enumerate() {
-                let own = examples.frames(Pick { item, copy: 0 }, 0);
-                let shortest = (own as f64 / f64::from(hurry)).floor() as usize;
-                density =
-                    density.max(utterance.targets.len() as f64 / packer.span(shortest) as f64);
-                frames = frames.max(own.div_ceil(packer.stride));
-            }
-        };
-        note(&plain, fastest);
-        for set in data.dev() {
-            note(&data.judging(set, self.log_mel()?)?, 1.0);
+        let training = data.examples(self)?;
+        let judged = data.judged(self)?;
+        let sets = || judged.iter().map(|(_, examples, _)| &**examples);
+        let first = |item| Pick { item, copy: 0 };
+        for set in sets() {
+            let symbols = (0..set.len()).map(|item| set.symbols(first(item), 0));
+            self.longest = symbols.fold(self.longest, usize::max);
         }
-        let [slowest, _] = recipe.augment.speed_interval();
-        let padding = recipe
-            .augment
-            .shift
-            .as_ref()
-            .map_or(0.0, |shift| shift.before + shift.after);
-        let rate = recipe.features.sample_rate as f32 / recipe.features.hop_length as f32;
-        let extra = (padding * rate) as usize / packer.stride + 2;
-        // Spans with their gaps fill a row and at most one gap beyond it.
-        let symbols = (density * (packer.width + packer.gap) as f64).ceil() as usize;
+        let packer = packer(recipe, &*self.source(recipe)?);
+        let (symbols, span) = order(recipe, data.weights(), 0)
+            .par_iter()
+            .map(|&pick| {
+                let frames = training.frames(pick, 0);
+                (training.symbols(pick, 0), packer.span(frames))
+            })
+            .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let mean = symbols as f64 * packer.width as f64 / span.max(1) as f64;
+        let frames = sets()
+            .chain([&*training])
+            .flat_map(|set| (0..set.len()).map(|item| set.longest(item)))
+            .max();
         self.given = Some(Given {
-            symbols: symbols.max(self.longest),
-            frames: (frames as f32 / slowest).ceil() as usize + extra,
+            symbols: ((ROOM * mean).ceil() as usize).max(self.longest),
+            frames: frames.unwrap_or(1).div_ceil(packer.stride),
         });
         Ok(())
-    }
-}
-
-impl TaskData for SpeechData {
-    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled> {
-        Ok(Settled {
-            tokens: recipe.text.tokens_spec(self.alphabet()),
-            front_end: match start {
-                Some(start) => {
-                    let asked = FrontEnd::LogMel(recipe.features.spec(Normalization::None));
-                    start.front_end(&asked)?
-                }
-                None => FrontEnd::LogMel(recipe.features.spec(normalization(recipe, self)?)),
-            },
-            longest: 1,
-            given: None,
-        })
-    }
-
-    fn measure(&self, recipe: &Recipe, settled: &mut Settled) -> Result<()> {
-        settled.make_room(recipe, self)
-    }
-
-    fn weights(&self) -> &[(Range<usize>, f32)] {
-        SpeechData::weights(self)
-    }
-
-    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>> {
-        Ok(Box::new(self.training(settled.log_mel()?)?))
-    }
-
-    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>> {
-        let judged = |set: &Arc<SpeechSet>| {
-            let examples = self.judging(set, settled.log_mel()?)?;
-            let texts = set.utterances().iter().map(|u| u.text.clone()).collect();
-            let examples: Box<dyn Examples> = Box::new(examples);
-            Ok((set.name.clone(), examples, texts))
-        };
-        self.dev().iter().map(judged).collect()
-    }
-
-    fn compared(&self) -> Compared {
-        Compared::AsWritten
-    }
-}
-
-impl TaskData for ImageData {
-    fn settle(&self, recipe: &Recipe, start: Option<&Start>) -> Result<Settled> {
-        let line = FrontEnd::Line(recipe.image.spec());
-        Ok(Settled {
-            tokens: recipe.text.tokens_spec(self.alphabet()),
-            front_end: match start {
-                Some(start) => start.front_end(&line)?,
-                None => line,
-            },
-            longest: 1,
-            given: None,
-        })
-    }
-
-    fn measure(&self, _: &Recipe, settled: &mut Settled) -> Result<()> {
-        settled.longest = self.longest();
-        Ok(())
-    }
-
-    fn weights(&self) -> &[(Range<usize>, f32)] {
-        ImageData::weights(self)
-    }
-
-    fn examples(&self, settled: &Settled) -> Result<Box<dyn Examples>> {
-        Ok(Box::new(self.training(settled.line()?)?))
-    }
-
-    fn judged(&self, settled: &Settled) -> Result<Vec<Judged>> {
-        let judged = |set: &Arc<ImageSet>| {
-            let examples: Box<dyn Examples> = Box::new(self.judging(set, settled.line()?)?);
-            let texts = set.images.iter().map(|image| image.text.clone()).collect();
-            Ok((set.name.clone(), examples, texts))
-        };
-        self.dev().iter().map(judged).collect()
-    }
-
-    fn compared(&self) -> Compared {
-        Compared::Folded
     }
 }
 

@@ -3,12 +3,13 @@
 use super::items::{self, Item};
 use super::{Args, peak_memory};
 use acolyte::decode::Plan;
-use acolyte::features::Fbank;
+use acolyte::features::{Fbank, LineReader};
 use acolyte::metrics::ErrorCounts;
 use acolyte::model::{CtcModel, ModelFile, OrtModel, OrtOptions};
 use acolyte::spec::{FrontEnd, Role};
 use acolyte::{Decoding, Library, LogProbs, SpeechRecognizer, TextRecognizer, Tokens};
 use anyhow::{Context, Result, bail};
+use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ enum Reader {
     Speech(SpeechRecognizer),
     Crops(TextRecognizer),
     Told(OrtModel, Fbank),
+    ToldCrops(OrtModel, LineReader),
 }
 
 impl Reader {
@@ -60,8 +62,9 @@ impl Reader {
                 let (fbank, rate) = (Fbank::new(mel)?, mel.sample_rate);
                 (Self::Told(model, fbank), rate)
             }
-            (FrontEnd::Line(_), Role::OracleTeacher) => {
-                bail!("an oracle teacher of scene text cannot be compared yet")
+            (FrontEnd::Line(line), Role::OracleTeacher) => {
+                let reader = LineReader::new(line)?;
+                (Self::ToldCrops(model, reader), 0)
             }
             (FrontEnd::Line(_), _) => (Self::Crops(TextRecognizer::new(model)?), 0),
             (FrontEnd::LogMel(mel), _) => {
@@ -84,16 +87,33 @@ impl Reader {
                     .text
             }
             (Self::Told(model, fbank), Item::Recording(audio)) => {
-                let label = tokens.encode(text)?;
                 let features = fbank.compute(audio.samples())?;
-                let scores = model.run_labeled(features.view(), &label)?;
-                let scores = LogProbs::new(scores.view(), model.spec().graph.output_values);
-                plan.decode(&scores)?.into_best().text
+                told(model, features.view(), text, tokens, plan)?
             }
-            (Self::Crops(_), _) => bail!("the model reads crops, the manifest names recordings"),
+            (Self::ToldCrops(model, reader), Item::Crop(image)) => {
+                let line = reader.read(&image.view())?;
+                told(model, line.features(), text, tokens, plan)?
+            }
+            (Self::Crops(_) | Self::ToldCrops(..), _) => {
+                bail!("the model reads crops, the manifest names recordings")
+            }
             _ => bail!("the model hears recordings, the manifest names crops"),
         })
     }
+}
+
+/// What an oracle teacher makes of features `[T, F]` and their transcript.
+fn told(
+    model: &OrtModel,
+    features: ArrayView2<'_, f32>,
+    text: &str,
+    tokens: &Tokens,
+    plan: &Plan,
+) -> Result<String> {
+    let label = tokens.encode(text)?;
+    let scores = model.run_labeled(features, &label)?;
+    let scores = LogProbs::new(scores.view(), model.spec().graph.output_values);
+    Ok(plan.decode(&scores)?.into_best().text)
 }
 
 /// Measures the model that `args` name first.

@@ -190,12 +190,12 @@ impl DistillConfig {
         ensure_within("distill.ctc", self.ctc, 0.0..=1e4)?;
         if let Some(delay) = self.delay_frames {
             ensure(
-                delay <= recipe.model.delay_frames,
+                delay <= recipe.model.look_ahead(),
                 "distill.delay_frames",
                 delay,
                 &format!(
                     "at most the student's look-ahead, model.delay_frames = {}",
-                    recipe.model.delay_frames
+                    recipe.model.look_ahead()
                 ),
             )?;
         }

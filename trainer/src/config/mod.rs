@@ -233,18 +233,11 @@ impl Recipe {
         if let Some(start) = &self.start_from {
             start.validate()?;
         }
-        let guided = self.target.is_some() || self.teacher.is_some() || self.distill.is_some();
-        ensure(
-            !image || !guided,
-            "task",
-            "\"scene-text\"",
-            "\"speech\" where there is a [target], a [teacher] or a [distill]",
-        )?;
         if let Some(target) = &self.target {
             target.validate(&self.model)?;
         }
         if let Some(teacher) = &self.teacher {
-            teacher.validate(self.model.stride)?;
+            teacher.validate(&self.model)?;
         }
         match &self.distill {
             Some(distill) => distill.validate(self),

@@ -63,21 +63,28 @@ impl TargetConfig {
                 &format!("1 to {most}"),
             )?;
         }
+        let (key, width) = match model.kind {
+            ModelKind::Image => {
+                let [.., line] = model.image.clone().unwrap_or_default().widths;
+                ("the last of model.image.widths", line)
+            }
+            _ => ("model.channels", model.channels),
+        };
         ensure(
-            self.heads > 0 && model.channels.is_multiple_of(self.heads),
+            self.heads > 0 && width.is_multiple_of(self.heads),
             "target.heads",
             self.heads,
-            &format!("a divisor of model.channels = {}", model.channels),
+            &format!("a divisor of {key}, {width}"),
         )?;
         super::ensure_interval("target.mask", self.mask, 0.0..=1.0)?;
         ensure(
-            model.kind == ModelKind::Conv,
+            matches!(model.kind, ModelKind::Conv | ModelKind::Image),
             "model.kind",
             format!("{:?}", model.kind),
-            "\"conv\" where there is a [target]: the source encoder",
+            "\"conv\" or \"image\" where there is a [target]: the source encoder",
         )?;
         ensure(
-            model.delay_frames == 0 && model.context == Context::Symmetric,
+            model.sees_all(),
             "target",
             format!("there, and model.context {:?}", model.context),
             "model.context = \"symmetric\": a teacher hears whole utterances",
@@ -194,7 +201,7 @@ impl Default for TeacherConfig {
 }
 
 impl TeacherConfig {
-    pub(super) fn validate(&self, stride: usize) -> Result<()> {
+    pub(super) fn validate(&self, student: &ModelConfig) -> Result<()> {
         let within = |error: crate::Error| super::recipe_error(format!("[teacher] {error}"));
         self.model.validate().map_err(within)?;
         self.train.validate().map_err(within)?;
@@ -204,14 +211,24 @@ impl TeacherConfig {
         if let Some(target) = &self.target {
             target.validate(&self.model).map_err(within)?;
         }
+        let image = |model: &ModelConfig| model.kind == ModelKind::Image;
         ensure(
-            self.model.stride == stride,
-            "teacher.model.stride",
-            self.model.stride,
-            &format!("the student's, {stride}: their frames are compared one by one"),
+            image(&self.model) == image(student),
+            "teacher.model.kind",
+            format!("{:?}", self.model.kind),
+            &format!("one that reads what the student reads, {:?}", student.kind),
         )?;
         ensure(
-            self.model.delay_frames == 0 && self.model.context == Context::Symmetric,
+            self.model.stride == student.stride,
+            "teacher.model.stride",
+            self.model.stride,
+            &format!(
+                "the student's, {}: their frames are compared one by one",
+                student.stride
+            ),
+        )?;
+        ensure(
+            self.model.sees_all(),
             "teacher.model.context",
             format!("{:?}", self.model.context),
             "\"symmetric\": a teacher hears whole utterances",

@@ -109,6 +109,20 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
+    /// Output frames by which the output lags the input; a line of an image is read whole.
+    pub fn look_ahead(&self) -> usize {
+        match self.kind {
+            ModelKind::Image => 0,
+            _ => self.delay_frames,
+        }
+    }
+
+    /// Whether every output frame may see all around it: for a teacher.
+    pub(super) fn sees_all(&self) -> bool {
+        self.kind == ModelKind::Image
+            || self.delay_frames == 0 && self.context == Context::Symmetric
+    }
+
     pub(super) fn validate(&self) -> Result<()> {
         let sizes = [
             ("model.channels", self.channels, 8192),

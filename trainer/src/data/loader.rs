@@ -46,6 +46,9 @@ pub trait Examples: Send + Sync {
     /// Frames of an item as [`load`](Self::load) will give it in this epoch; cheap.
     fn frames(&self, pick: Pick, epoch: u64) -> usize;
 
+    /// Symbols of an item's transcript in this epoch; cheap.
+    fn symbols(&self, pick: Pick, epoch: u64) -> usize;
+
     /// The most frames that an item has in any epoch; cheap.
     fn longest(&self, item: usize) -> usize;
 
@@ -293,6 +296,9 @@ mod tests {
         }
         fn frames(&self, pick: Pick, _: u64) -> usize {
             pick.item + 1
+        }
+        fn symbols(&self, _: Pick, _: u64) -> usize {
+            1
         }
         fn longest(&self, item: usize) -> usize {
             item + 1

@@ -41,4 +41,5 @@ pub mod rows;
 pub mod speech;
 pub mod stats;
 pub mod store;
+pub mod task;
 pub mod text;

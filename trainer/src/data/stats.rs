@@ -111,6 +111,9 @@ mod tests {
         fn frames(&self, _: Pick, _: u64) -> usize {
             400
         }
+        fn symbols(&self, _: Pick, _: u64) -> usize {
+            0
+        }
         fn longest(&self, _: usize) -> usize {
             400
         }

@@ -8,7 +8,7 @@ use super::guide::{Guidance, Guide, Live, Maker};
 use crate::config::{DistillConfig, GuideView, ObjectiveKind};
 use crate::data::batch::Pick;
 use crate::data::loader::Examples;
-use crate::data::speech::{SpeechData, SpeechExamples};
+use crate::data::task::TaskData;
 use crate::graph::exec::Engine;
 use crate::teacher::ask::{Aligner, Question, Teacher};
 use crate::train::checkpoint::{hex, write_atomically};
@@ -36,7 +36,7 @@ const BATCH: usize = 64;
 pub fn prepare(
     engine: &Engine,
     run: &Path,
-    data: &SpeechData,
+    data: &dyn TaskData,
     config: &DistillConfig,
     delay: usize,
     folder: &Path,
@@ -61,15 +61,22 @@ pub fn prepare(
         };
         return Ok((Guide::Live(Box::new(live)), channels));
     }
-    let examples = data.judging(data.train(), teacher.settled().log_mel()?)?;
-    let key = key(&teacher, &examples, config, hidden)?;
+    if !data.is_fixed() {
+        return Err(Error::new(
+            ErrorKind::Recipe,
+            "distill.view = \"clean\" keeps what the teacher says of every training item, and rendered words are others \
+             in each epoch: use view = \"same\"",
+        ));
+    }
+    let examples = data.plain(teacher.settled())?;
+    let key = key(&teacher, data, config, hidden)?;
     let path = folder.join(format!("guidance-{}.safetensors", &key[..16]));
     let mut kept = match std::fs::read(&path) {
         Ok(bytes) => read(&bytes, &key),
         Err(_) => None,
     };
     if kept.is_none() {
-        let fresh = ask_all(&mut teacher, &examples, &maker)?;
+        let fresh = ask_all(&mut teacher, &*examples, &maker)?;
         std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
         write_atomically(&path, &bytes(&fresh, &key)?)?;
         // What is used is what a later sitting will read: f16 throughout.
@@ -98,7 +105,7 @@ pub fn prepare(
 /// SHA-256 over what the answers depend on.
 fn key(
     teacher: &Teacher,
-    examples: &SpeechExamples,
+    data: &dyn TaskData,
     config: &DistillConfig,
     hidden: bool,
 ) -> Result<String> {
@@ -108,13 +115,7 @@ fn key(
     let settled = serde_json::to_string(teacher.settled())
         .map_err(|error| Error::new(ErrorKind::Checkpoint, error.to_string()))?;
     hasher.update(settled);
-    for (item, utterance) in examples.set().utterances().iter().enumerate() {
-        let length = examples.set().audio().length(item) as u64;
-        hasher.update(utterance.audio.as_os_str().as_encoded_bytes());
-        hasher.update(length.to_le_bytes());
-        hasher.update(&utterance.text);
-        hasher.update([0]);
-    }
+    hasher.update(data.identity());
     Ok(hex(&hasher.finalize()))
 }
 
@@ -123,7 +124,7 @@ fn key(
 /// # Errors
 /// What loading reports.
 pub(crate) fn questions(
-    examples: &SpeechExamples,
+    examples: &dyn Examples,
     items: impl IntoIterator<Item = usize>,
 ) -> Result<Vec<Question>> {
     let items: Vec<usize> = items.into_iter().collect();
@@ -140,11 +141,7 @@ pub(crate) fn questions(
         .collect()
 }
 
-fn ask_all(
-    teacher: &mut Teacher,
-    examples: &SpeechExamples,
-    maker: &Maker,
-) -> Result<Vec<Guidance>> {
+fn ask_all(teacher: &mut Teacher, examples: &dyn Examples, maker: &Maker) -> Result<Vec<Guidance>> {
     let mut all = Vec::with_capacity(examples.len());
     for first in (0..examples.len()).step_by(BATCH) {
         let questions = questions(examples, first..(first + BATCH).min(examples.len()))?;

@@ -4,8 +4,7 @@
 
 use super::{Distillation, keep, prepare};
 use crate::config::{GuardConfig, Recipe};
-use crate::data::loader::Examples;
-use crate::data::speech::SpeechData;
+use crate::data::task::TaskData;
 use crate::export::{ExportOptions, Exported, export};
 use crate::graph::exec::Engine;
 use crate::onnx::Storage;
@@ -72,7 +71,7 @@ pub struct Workshop<'a> {
     /// Runs the trainings.
     pub engine: &'a Engine,
     /// The data of the recipe.
-    pub data: &'a SpeechData,
+    pub data: &'a dyn TaskData,
     /// Vocabulary and front-end of all trainings; absent, the first training settles them.
     pub settled: Option<Settled>,
 }
@@ -121,7 +120,7 @@ impl Workshop<'_> {
             ..Sitting::default()
         };
         let data = self.data.under(recipe);
-        run_on(self.engine, recipe, &data, folder, &sitting, observer)?;
+        run_on(self.engine, recipe, &*data, folder, &sitting, observer)?;
         let best = Checkpoint::load(&best_path(folder))?.position;
         let last = Checkpoint::load(&crate::train::run::checkpoint_path(folder))?.position;
         let finished = Finished {
@@ -141,11 +140,11 @@ impl Workshop<'_> {
     /// # Errors
     /// What loading reports.
     pub fn probes(&self, settled: &Settled, most: usize) -> Result<Vec<Question>> {
-        let examples = self.data.judging(self.data.train(), settled.log_mel()?)?;
+        let examples = self.data.plain(settled)?;
         let count = examples.len();
         let taken = most.min(count);
         let items = (0..taken).map(|index| index * count / taken.max(1));
-        keep::questions(&examples, items)
+        keep::questions(&*examples, items)
     }
 
     /// Checks the teacher in `folder`, against one of another seed where there is one; the findings stand in
@@ -211,7 +210,7 @@ impl Workshop<'_> {
                 "the recipe has no section [distill]: `acolyte-train train` trains it alone",
             )
         })?;
-        let ahead = recipe.model.delay_frames;
+        let ahead = recipe.model.look_ahead();
         let mut settled = self.settled.clone();
         let mut guide = None;
         if let (Some(teacher), true) = (teacher, config.wants_teacher()) {

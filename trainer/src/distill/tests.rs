@@ -57,6 +57,7 @@ fn packer(network: &dyn Network, views: usize) -> Packer {
         gap: network.gap(),
         delay: network.delay(),
         most: 2 * views,
+        symbols: usize::MAX,
         views,
     }
 }

@@ -325,6 +325,7 @@ mod tests {
             gap: network.gap(),
             delay: 0,
             most: 2,
+            symbols: usize::MAX,
             views: 1,
         };
         let place = |row: &mut crate::train::pack::Row, frames: usize| {

@@ -10,7 +10,7 @@
 use crate::Result;
 use crate::config::ModelConfig;
 use crate::graph::{ConvAttributes, DType, Value};
-use crate::network::{Built, Lookup, Network};
+use crate::network::{Built, Encoder, Lookup, Network};
 use crate::nn::{ConvNorm, Form, Init, Net, folded_names};
 use std::collections::HashMap;
 
@@ -80,38 +80,6 @@ impl SpeechStudent {
         let mut layers = self.encoder();
         layers.push(self.widen());
         layers
-    }
-
-    /// Features to what stands after each block, `[1, C, 1, T]`; declares the inputs that every network has.
-    pub(crate) fn encode(&self, net: &mut Net, frames: usize) -> Result<(Value, Vec<Value>)> {
-        let features = net
-            .graph
-            .input("features", DType::F32, &[1, self.features, 1, frames])?;
-        if matches!(net.form, Form::Train | Form::Evaluate) {
-            let mask = [1, 1, 1, frames / self.config.stride];
-            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
-        }
-        if net.form == Form::Train && self.config.dropout > 0.0 {
-            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
-        }
-        let mut x = self.stem().apply(net, features)?;
-        let mut hidden = Vec::with_capacity(self.config.blocks);
-        for index in 0..self.config.blocks {
-            let [first, second] = self.block(index);
-            let mut y = first.apply(net, x)?;
-            y = net.dropout(y, self.config.dropout)?;
-            y = second.apply(net, y)?;
-            let sum = net.graph.add(x, y)?;
-            x = net.graph.relu(sum)?;
-            net.keep(x);
-            hidden.push(x);
-        }
-        Ok((features, hidden))
-    }
-
-    /// The folded parameters of the encoder alone.
-    pub(crate) fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
-        fold_layers(&self.encoder(), get)
     }
 }
 
@@ -206,5 +174,41 @@ impl Network for SpeechStudent {
             folded.insert(name.to_owned(), get(name)?.to_vec());
         }
         Ok(folded)
+    }
+}
+
+impl Encoder for SpeechStudent {
+    fn dropout(&self) -> f32 {
+        self.config.dropout
+    }
+
+    fn encode(&self, net: &mut Net, frames: usize) -> Result<(Value, Vec<Value>)> {
+        let features = net
+            .graph
+            .input("features", DType::F32, &[1, self.features, 1, frames])?;
+        if matches!(net.form, Form::Train | Form::Evaluate) {
+            let mask = [1, 1, 1, frames / self.config.stride];
+            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
+        }
+        if net.form == Form::Train && self.config.dropout > 0.0 {
+            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
+        }
+        let mut x = self.stem().apply(net, features)?;
+        let mut hidden = Vec::with_capacity(self.config.blocks);
+        for index in 0..self.config.blocks {
+            let [first, second] = self.block(index);
+            let mut y = first.apply(net, x)?;
+            y = net.dropout(y, self.config.dropout)?;
+            y = second.apply(net, y)?;
+            let sum = net.graph.add(x, y)?;
+            x = net.graph.relu(sum)?;
+            net.keep(x);
+            hidden.push(x);
+        }
+        Ok((features, hidden))
+    }
+
+    fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
+        fold_layers(&self.encoder(), get)
     }
 }

@@ -18,7 +18,7 @@
 
 use crate::config::{ImageModelConfig, Recipe};
 use crate::graph::{ConvAttributes, DType, Value};
-use crate::network::{Built, Lookup, Network};
+use crate::network::{Built, Encoder, Lookup, Network};
 use crate::nn::{Convolution, Form, Init, Net, NormedConvolution, folded_names};
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
@@ -176,6 +176,43 @@ impl Network for TextStudent {
     }
 
     fn build(&self, net: &mut Net, columns: usize) -> Result<Built> {
+        let (features, hidden) = self.encode(net, columns)?;
+        let last = hidden.last().copied().unwrap_or(features);
+        let x = net.dropout(last, self.dropout)?;
+        let width = self.config.widths[4];
+        let weight = net.parameter(
+            "head.weight",
+            &[self.vocabulary, width, 1, 1],
+            Init::Linear { fan_in: width },
+            true,
+        )?;
+        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
+        let logits = net
+            .graph
+            .conv(x, weight, Some(bias), ConvAttributes::default())?;
+        Ok(Built {
+            features,
+            logits,
+            hidden,
+            attention: None,
+        })
+    }
+
+    fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
+        let mut folded = self.fold_encoder(get)?;
+        for name in ["head.weight", "head.bias"] {
+            folded.insert(name.to_owned(), get(name)?.to_vec());
+        }
+        Ok(folded)
+    }
+}
+
+impl Encoder for TextStudent {
+    fn dropout(&self) -> f32 {
+        self.dropout
+    }
+
+    fn encode(&self, net: &mut Net, columns: usize) -> Result<(Value, Vec<Value>)> {
         if !self.height.is_multiple_of(8) || !columns.is_multiple_of(STRIDE) {
             return Err(Error::new(
                 ErrorKind::Recipe,
@@ -231,36 +268,16 @@ impl Network for TextStudent {
                 hidden.push(x);
             }
         }
-        x = net.dropout(x, self.dropout)?;
-        let width = self.config.widths[4];
-        let weight = net.parameter(
-            "head.weight",
-            &[self.vocabulary, width, 1, 1],
-            Init::Linear { fan_in: width },
-            true,
-        )?;
-        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
-        let logits = net
-            .graph
-            .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built {
-            features,
-            logits,
-            hidden,
-            attention: None,
-        })
+        Ok((features, hidden))
     }
 
-    fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
+    fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
         let mut folded = HashMap::new();
         for layer in self.layers() {
             let (weight, bias) = layer.fold(get)?;
             let (weight_name, bias_name) = folded_names(&layer.convolution.name);
             folded.insert(weight_name, weight);
             folded.insert(bias_name, bias);
-        }
-        for name in ["head.weight", "head.bias"] {
-            folded.insert(name.to_owned(), get(name)?.to_vec());
         }
         Ok(folded)
     }

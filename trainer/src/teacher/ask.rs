@@ -62,7 +62,6 @@ pub struct Teacher {
     step: EvaluationStep,
     settled: Settled,
     recipe: Recipe,
-    symbols: usize,
     identity: String,
 }
 
@@ -99,7 +98,6 @@ impl Teacher {
             }
         }
         Ok(Self {
-            symbols: settled.given.map_or(usize::MAX, |given| given.symbols),
             identity: hex(&hasher.finalize()),
             network,
             packer,
@@ -148,11 +146,9 @@ impl Aligner for Teacher {
         let mut next = 0;
         while next < questions.len() {
             let mut row = self.packer.row();
-            let mut symbols = 0;
             while let Some(question) = questions.get(next) {
-                symbols += question.targets.len();
-                let fits = self.packer.fits(&row, question.features.ncols());
-                if !row.segments.is_empty() && (!fits || symbols > self.symbols) {
+                let (frames, symbols) = (question.features.ncols(), question.targets.len());
+                if !row.segments.is_empty() && !self.packer.fits(&row, frames, symbols) {
                     break;
                 }
                 let utterance = Utterance {

@@ -1,7 +1,8 @@
 //! The Oracle Teacher (Yoon et al., arXiv 2111.03664, in our reading): CTC posteriors from audio and transcript.
 //!
-//! - Source encoder: the convolutional stem and blocks of the students, symmetric: `[1, F, 1, N]` to `H [1, 1, T, C]`.
-//!   It has no clock: a frame sees what is around it, not where it stands.
+//! - Source encoder: the layers of a student below its output, symmetric, over features of speech `[1, F, 1, N]` or
+//!   lines of images `[1, C, H, N]`, to `H [1, 1, T, C]`. It has no clock: a frame sees what is around it, not where it
+//!   stands.
 //! - Target encoder: the collapsed transcript (no blanks, no durations) as embeddings with sinusoidal positions,
 //!   through self-attention layers: `E [1, 1, U, C]`. In training a share of the symbols is masked.
 //! - Fusion: cross-attention with frames as queries and symbols as keys and values, `H + attend(norm(H), E)`, each
@@ -15,15 +16,15 @@
 use crate::config::{SourcePositions, TargetConfig};
 use crate::graph::exec::Inputs;
 use crate::graph::{DType, Value};
-use crate::network::{Built, Lookup, Network};
+use crate::network::{Built, Encoder, Lookup, Network};
 use crate::nn::{Form, Heads, Init, Net};
-use crate::student::speech::SpeechStudent;
 use crate::train::pack::Row;
 use crate::{Error, ErrorKind, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 /// Added to the score of a symbol that a frame may not see: its weight underflows to zero.
 const HIDDEN: f32 = -1e9;
@@ -35,10 +36,10 @@ const NOBODY: f32 = -1.0;
 const EMPTY: f32 = -2.0;
 
 /// An Oracle Teacher's shape.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct OracleTeacher {
     /// Its source encoder.
-    pub source: SpeechStudent,
+    pub source: Arc<dyn Encoder>,
     /// Its target side.
     pub target: TargetConfig,
     /// Symbols a row has room for: U. In the form for whole utterances, the longest transcript.
@@ -65,11 +66,11 @@ impl OracleTeacher {
     /// The id that stands where there is no symbol: one beyond the vocabulary. The blank's id, which no transcript
     /// has, stands for a masked symbol.
     pub fn padding(&self) -> i64 {
-        self.source.vocabulary as i64
+        self.source.vocabulary() as i64
     }
 
     fn width(&self) -> usize {
-        self.source.config.channels
+        self.source.hidden_channels()
     }
 
     fn attention(&self, name: &str) -> Heads {
@@ -85,7 +86,7 @@ impl OracleTeacher {
         let room = self.capacity;
         let symbols = net.graph.input("given", DType::I64, &[1, 1, room])?;
         if net.form == Form::Whole {
-            let entries = self.source.vocabulary + 1;
+            let entries = self.source.vocabulary() + 1;
             let mut hidden = vec![0.0; entries];
             hidden[entries - 1] = HIDDEN;
             let table = net.graph.constant(&[entries], hidden)?;
@@ -125,7 +126,7 @@ impl OracleTeacher {
         let inner = self.target.expansion * self.width();
         let y = net.map_rows(&format!("{name}.inner"), normed, inner)?;
         let y = net.graph.relu(y)?;
-        let y = net.dropout(y, self.source.config.dropout)?;
+        let y = net.dropout(y, self.source.dropout())?;
         let y = net.map_rows(&format!("{name}.outer"), y, self.width())?;
         net.graph.add(x, y)
     }
@@ -134,7 +135,7 @@ impl OracleTeacher {
     fn encode_target(&self, net: &mut Net, given: &Transcript) -> Result<Value> {
         let width = self.width();
         let init = Init::Uniform { limit: 1.0 };
-        let entries = self.source.vocabulary + 1;
+        let entries = self.source.vocabulary() + 1;
         let table = net.parameter("target.table", &[entries, width], init, false)?;
         let symbols = net.graph.gather(table, given.symbols)?;
         let places = sinusoids(self.longest, width);
@@ -207,19 +208,19 @@ fn sinusoids(length: usize, width: usize) -> Vec<f32> {
 
 impl Network for OracleTeacher {
     fn features(&self) -> usize {
-        self.source.features
+        self.source.features()
     }
 
     fn vocabulary(&self) -> usize {
-        self.source.vocabulary
+        self.source.vocabulary()
     }
 
     fn stride(&self) -> usize {
-        self.source.config.stride
+        self.source.stride()
     }
 
     fn delay(&self) -> usize {
-        self.source.config.delay_frames
+        self.source.delay()
     }
 
     fn gap(&self) -> usize {
@@ -228,6 +229,10 @@ impl Network for OracleTeacher {
 
     fn hidden_channels(&self) -> usize {
         self.width()
+    }
+
+    fn most_symbols(&self) -> usize {
+        self.capacity
     }
 
     fn kept(&self) -> f64 {
@@ -357,6 +362,7 @@ mod tests {
     use crate::graph::testing::{engine, numbers};
     use crate::network::fold;
     use crate::nn::initialize;
+    use crate::student::speech::SpeechStudent;
     use crate::train::pack::{Packer, Utterance};
     use crate::train::step::{EvaluationStep, Extras, TrainStep};
     use ndarray::Array2;
@@ -364,7 +370,7 @@ mod tests {
 
     fn teacher(positions: SourcePositions) -> Arc<dyn Network> {
         Arc::new(OracleTeacher {
-            source: SpeechStudent {
+            source: Arc::new(SpeechStudent {
                 features: 5,
                 vocabulary: 6,
                 config: ModelConfig {
@@ -377,7 +383,7 @@ mod tests {
                     dropout: 0.0,
                     ..ModelConfig::default()
                 },
-            },
+            }),
             target: TargetConfig {
                 heads: 2,
                 source_positions: positions,
@@ -397,6 +403,7 @@ mod tests {
             gap: network.gap(),
             delay: 0,
             most: 4,
+            symbols: 12,
             views: 1,
         }
     }

@@ -65,7 +65,7 @@ fn time(mut call: impl FnMut() -> Result<()>) -> Result<f64> {
 fn full_row(packer: &Packer, stride: usize) -> Result<Row> {
     let mut row = packer.row();
     let length = FRAMES.min(packer.width / 2);
-    while packer.fits(&row, length) {
+    while packer.fits(&row, length, 0) {
         let features = Array2::from_shape_fn((packer.features, length), |(f, t)| {
             ((t * 31 + f * 17) % 97) as f32 / 48.0 - 1.0
         });

@@ -4,7 +4,7 @@
 //! Which utterances share a row is planned from their lengths before anything is loaded, from the seed and the
 //! epoch alone, so that a resumed run goes on at any row of the same plan.
 
-use super::pack::{Packer, Row, Utterance};
+use super::pack::{Packer, Planned, Row, Utterance};
 use crate::data::batch::Pick;
 use crate::data::loader::Examples;
 use crate::{Error, ErrorKind, Result};
@@ -25,9 +25,13 @@ pub fn plan(
     picks: &[Pick],
     epoch: u64,
 ) -> Result<Vec<Vec<Pick>>> {
-    let items: Vec<(Pick, usize)> = picks
+    let items: Vec<Planned> = picks
         .par_iter()
-        .map(|&pick| (pick, examples.frames(pick, epoch)))
+        .map(|&pick| Planned {
+            pick,
+            frames: examples.frames(pick, epoch),
+            symbols: examples.symbols(pick, epoch),
+        })
         .collect();
     packer.view().plan(&items)
 }
@@ -129,6 +133,10 @@ mod tests {
             5 + pick.item % 20
         }
 
+        fn symbols(&self, _pick: Pick, _epoch: u64) -> usize {
+            1
+        }
+
         fn longest(&self, item: usize) -> usize {
             5 + item % 20
         }
@@ -153,6 +161,7 @@ mod tests {
         gap: 2,
         delay: 1,
         most: 8,
+        symbols: 6,
         views: 1,
     };
 

@@ -24,6 +24,8 @@ pub struct Packer {
     pub delay: usize,
     /// Most utterances in a row.
     pub most: usize,
+    /// Most symbols in a row, all its transcripts together: a network that reads them has room for so many.
+    pub symbols: usize,
     /// Views of each utterance: with 2 a row's halves hold the same utterances at the same places, each with an
     /// augmentation of its own, and an utterance counts twice.
     pub views: usize,
@@ -61,6 +63,18 @@ pub struct Row {
     /// The utterances in order.
     pub segments: Vec<Segment>,
     used: usize,
+    symbols: usize,
+}
+
+/// An utterance in a plan of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Which.
+    pub pick: Pick,
+    /// Its feature frames.
+    pub frames: usize,
+    /// The symbols of its transcript.
+    pub symbols: usize,
 }
 
 impl Row {
@@ -84,6 +98,7 @@ impl Packer {
         Self {
             width: (self.width / views).saturating_sub(gap),
             most: (self.most / views).max(1),
+            symbols: self.symbols / views,
             views: 1,
             ..*self
         }
@@ -128,6 +143,7 @@ impl Packer {
                 }));
         }
         whole.used = self.width;
+        whole.symbols = parts.iter().map(|part| part.symbols).sum();
         Ok(whole)
     }
 
@@ -138,12 +154,15 @@ impl Packer {
             mask: vec![0.0; self.width / self.stride],
             segments: Vec::new(),
             used: 0,
+            symbols: 0,
         }
     }
 
-    /// Whether an utterance of `frames` still fits into `row`; the last gap may fall outside.
-    pub fn fits(&self, row: &Row, frames: usize) -> bool {
-        row.segments.len() < self.most && row.used + self.span(frames) - self.gap <= self.width
+    /// Whether an utterance of so many feature frames and symbols still fits into `row`; the last gap may fall outside.
+    pub fn fits(&self, row: &Row, frames: usize, symbols: usize) -> bool {
+        row.segments.len() < self.most
+            && row.used + self.span(frames) - self.gap <= self.width
+            && row.symbols.saturating_add(symbols) <= self.symbols
     }
 
     /// Adds an utterance with features `[F, T]` to a row.
@@ -157,8 +176,9 @@ impl Packer {
         utterance: Utterance,
     ) -> Result<()> {
         let (channels, frames) = features.dim();
-        if channels != self.features || !self.fits(row, frames) {
-            return Err(self.misfit(&utterance.name, frames, channels));
+        let symbols = utterance.targets.len();
+        if channels != self.features || !self.fits(row, frames, symbols) {
+            return Err(self.misfit(&utterance.name, frames, channels, symbols));
         }
         for (line, band) in row
             .features
@@ -178,46 +198,53 @@ impl Packer {
             utterance,
         });
         row.used += self.span(frames);
+        row.symbols += symbols;
         Ok(())
     }
 
-    fn misfit(&self, name: &str, frames: usize, channels: usize) -> Error {
+    fn misfit(&self, name: &str, frames: usize, channels: usize, symbols: usize) -> Error {
         Error::new(
             ErrorKind::Data,
             format!(
-                "{name}: {frames} frames of {channels} features do not fit a row of {} by {}; \
-                 raise train.batch_frames or lower data.max_seconds",
-                self.width, self.features
+                "{name}: {frames} frames of {channels} features and {symbols} symbols do not fit a row of {} by {} and {} \
+                 symbols; raise train.batch_frames or lower data.max_seconds",
+                self.width, self.features, self.symbols
             ),
         )
     }
 
-    /// Which picks share a row, for picks with their numbers of frames in an epoch's order: first fit into a few
-    /// open rows, which come out when they are full.
+    /// Which picks share a row, for picks in an epoch's order: first fit into a few open rows, which come out when they
+    /// are full.
     ///
     /// # Errors
     /// [`ErrorKind::Data`] where a pick is longer than a row.
-    pub fn plan(&self, items: &[(Pick, usize)]) -> Result<Vec<Vec<Pick>>> {
+    pub fn plan(&self, items: &[Planned]) -> Result<Vec<Vec<Pick>>> {
         struct Open {
             used: usize,
+            symbols: usize,
             picks: Vec<Pick>,
         }
         let mut done = Vec::new();
         let mut open: Vec<Open> = Vec::new();
-        for &(pick, frames) in items {
+        for &Planned {
+            pick,
+            frames,
+            symbols,
+        } in items
+        {
             let span = self.span(frames);
-            if span - self.gap > self.width {
-                return Err(self.misfit(
-                    &format!("utterance {}", pick.item),
-                    frames,
-                    self.features,
-                ));
+            if span - self.gap > self.width || symbols > self.symbols {
+                let name = format!("utterance {}", pick.item);
+                return Err(self.misfit(&name, frames, self.features, symbols));
             }
             let fits = |row: &&mut Open| {
-                row.picks.len() < self.most && row.used + span - self.gap <= self.width
+                row.picks.len() < self.most
+                    && row.used + span - self.gap <= self.width
+                    && row.symbols.saturating_add(symbols) <= self.symbols
             };
             if let Some(row) = open.iter_mut().find(fits) {
                 row.used += span;
+                row.symbols += symbols;
                 row.picks.push(pick);
                 continue;
             }
@@ -227,6 +254,7 @@ impl Packer {
             }
             open.push(Open {
                 used: span,
+                symbols,
                 picks: vec![pick],
             });
         }
@@ -251,6 +279,7 @@ mod tests {
         gap: 4,
         delay: 2,
         most: 5,
+        symbols: 7,
         views: 1,
     };
 
@@ -260,7 +289,11 @@ mod tests {
             let items: Vec<_> = lengths
                 .iter()
                 .enumerate()
-                .map(|(item, &frames)| (Pick { item, copy: 0 }, frames))
+                .map(|(item, &frames)| Planned {
+                    pick: Pick { item, copy: 0 },
+                    frames,
+                    symbols: 1 + item % 3,
+                })
                 .collect();
             let mut seen = vec![0; lengths.len()];
             for picks in PACKER.plan(&items).unwrap() {
@@ -270,13 +303,15 @@ mod tests {
                         (pick.item * 1000 + t * 10 + f) as f32
                     });
                     let utterance = Utterance {
-                        targets: vec![1],
+                        targets: vec![1; 1 + pick.item % 3],
                         name: String::new(),
                         index: pick.item,
                     };
                     PACKER.place(&mut row, features.view(), utterance).unwrap();
                 }
                 prop_assert!(row.segments.len() <= PACKER.most);
+                let symbols = row.segments.iter().map(|s| s.utterance.targets.len());
+                prop_assert!(symbols.sum::<usize>() <= PACKER.symbols);
                 let mut end = 0;
                 for segment in &row.segments {
                     let index = segment.utterance.index;
@@ -305,7 +340,11 @@ mod tests {
     #[test]
     fn too_long_is_an_error_that_says_what_to_do() {
         let error = PACKER
-            .plan(&[(Pick { item: 3, copy: 0 }, 100)])
+            .plan(&[Planned {
+                pick: Pick { item: 3, copy: 0 },
+                frames: 100,
+                symbols: 1,
+            }])
             .unwrap_err();
         assert!(error.to_string().contains("batch_frames"), "{error}");
     }

@@ -113,6 +113,7 @@ pub fn packer(recipe: &Recipe, network: &dyn Network) -> Packer {
         gap: network.gap(),
         delay: network.delay(),
         most: recipe.train.max_batch,
+        symbols: network.most_symbols(),
         views: 1,
     }
 }

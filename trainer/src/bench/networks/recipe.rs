@@ -40,7 +40,7 @@ pub(super) fn build(net: &mut Net, packed: &Packed) -> Result<Task> {
     let packer = packer(&recipe, &*student);
     let built = student.build(net, packer.width)?;
     let mut row = packer.row();
-    while packer.fits(&row, frames) {
+    while packer.fits(&row, frames, 0) {
         let index = row.segments.len();
         let values = numbers(student.features() * frames, index);
         let features = Array2::from_shape_fn((student.features(), frames), |(f, t)| {

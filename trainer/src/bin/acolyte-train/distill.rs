@@ -3,7 +3,7 @@
 use crate::watch::Watch;
 use acolyte::model::Library;
 use acolyte_trainer::config::Recipe;
-use acolyte_trainer::data::speech::SpeechData;
+use acolyte_trainer::data::task;
 use acolyte_trainer::distill::stages::{Stage, Workshop, distill};
 use acolyte_trainer::graph::exec::Engine;
 use acolyte_trainer::train::run::Observer;
@@ -46,10 +46,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let library = Library::find()?;
     let threads = threads(arguments.threads, recipe.train.threads);
     let engine = Engine::new(&library, threads).with_provider(arguments.provider.parse()?)?;
-    let data = SpeechData::open(&recipe, &arguments.data, &|_| ())?;
+    let data = task::open(&recipe, &arguments.data, &|_| ())?;
     let workshop = Workshop {
         engine: &engine,
-        data: &data,
+        data: &*data,
         settled: None,
     };
     let mut announce = |stage: Stage| -> Box<dyn Observer> {

@@ -111,6 +111,15 @@ impl Examples for ImageExamples {
         self.reader.size(size.0, size.1).1
     }
 
+    fn symbols(&self, pick: Pick, epoch: u64) -> usize {
+        if let Some(renderer) = self.renderer(pick.item) {
+            let sketch = renderer.sketch(self.key(pick, epoch));
+            return sketch.map_or(0, |(_, targets)| targets.len());
+        }
+        let row = self.set.images.get(pick.item);
+        row.map_or(0, |row| row.targets.len())
+    }
+
     fn longest(&self, item: usize) -> usize {
         let spec = self.reader.spec();
         match self.set.images.get(item) {

@@ -53,7 +53,7 @@ pub struct ImageSet {
 }
 
 /// All data of a recipe for scene text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ImageData {
     recipe: Recipe,
     alphabet: Vec<String>,
@@ -198,6 +198,19 @@ impl ImageData {
             .max();
         let rendered = self.renderer.as_ref().map(|_| self.recipe.synth.longest);
         real.max(rendered).unwrap_or(1)
+    }
+
+    /// The same data under another recipe, which must name the same sets and render the same words.
+    pub fn under(&self, recipe: &Recipe) -> Self {
+        Self {
+            recipe: recipe.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether words are rendered beside the crops.
+    pub fn renders(&self) -> bool {
+        self.renderer.is_some()
     }
 
     /// The training items through this front-end, changed at random.

@@ -86,6 +86,11 @@ impl Examples for SpeechExamples {
         })
     }
 
+    fn symbols(&self, pick: Pick, _epoch: u64) -> usize {
+        let utterance = self.set.utterances.get(pick.item);
+        utterance.map_or(0, |utterance| utterance.targets.len())
+    }
+
     fn longest(&self, item: usize) -> usize {
         let samples = self.set.audio.length(item);
         self.fbank.frames(match &self.augmenter {
