@@ -143,6 +143,7 @@ fn left_by(folder: &Path) -> (Vec<Checkpoint>, Vec<serde_json::Value>) {
     let load = |path: &Path| {
         let mut checkpoint = Checkpoint::load(path).unwrap();
         checkpoint.position.seconds = 0.0;
+        checkpoint.position.processor_seconds = 0.0;
         checkpoint
     };
     let metrics = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
