@@ -160,6 +160,16 @@ fn info_tells_what_the_file_says() {
     }
     let plain = run(&["info", "speech-tiny"]);
     assert!(stdout(&plain).contains(&spec.sha256));
+    let ran = run(&["info", "speech-tiny", "--provider", "cpu"]);
+    let shown = stdout(&ran);
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with("nodes ran"))
+        .unwrap();
+    assert!(line.ends_with(" on CPUExecutionProvider"), "{line}");
+    // A provider that is named is used or refused.
+    let refused = run(&["info", "speech-tiny", "--provider", "nnapi"]);
+    assert!(!refused.status.success() && stderr(&refused).contains("nnapi is not in this build"));
 }
 
 #[test]

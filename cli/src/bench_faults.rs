@@ -22,7 +22,7 @@ const RATE: u32 = 16_000;
 /// Silence after each recording: longer than what ends an utterance.
 const PAUSE: f64 = 1.6;
 /// Between two writes of the device.
-const BLOCK: Duration = Duration::from_millis(10);
+const BLOCK: Duration = Duration::from_millis(20);
 /// Between two reads of a healthy worker.
 const STEP: Duration = Duration::from_millis(10);
 /// How long the worker stalls, and how long the device is away.

@@ -1,10 +1,12 @@
 //! `acolyte bench live | soak | hearing`: live recognition, as an app that pushes 10 ms at a time meets it.
 //!
 //! *Final delay* is from the last sample to the final text: what `finish` takes, once all else has been recognized. Its
-//! companion, the model's look-ahead, is stated by the spec and printed beside it. *Drift* is how far a word's time
+//! companion, the model's look-ahead, is stated by the spec and printed beside it. Delays are times that pass, shares of a
+//! processor are times on it, which need one thread for a run of the model. *Drift* is how far a word's time
 //! moves against the audio's when one recording is repeated for hours.
 
 use crate::bench::row;
+use crate::clock;
 use crate::model_args::Opened;
 use acolyte::capture::PacedAudio;
 use acolyte::metrics::{ErrorCounts, word_errors};
@@ -34,19 +36,17 @@ pub fn live(opened: &Opened, sounds: &[Audio], out: &mut dyn Write) -> Result<()
         let mut stream = recognizer.stream(&Decoding::greedy())?;
         let block = (f64::from(sound.sample_rate()) * PUSH) as usize;
         for samples in sound.samples().chunks(block.max(1)) {
-            let started = Instant::now();
+            let (started, worked) = (Instant::now(), clock::worked());
             stream.push(Samples::mono(samples, sound.sample_rate()))?;
             while stream.poll()?.is_some() {}
-            let took = started.elapsed().as_secs_f64();
-            pushes.push(took * 1e3);
-            busy += took;
+            pushes.push(started.elapsed().as_secs_f64() * 1e3);
+            busy += (clock::worked() - worked).as_secs_f64();
         }
-        let started = Instant::now();
+        let (started, worked) = (Instant::now(), clock::worked());
         let events = stream.finish()?;
-        let took = started.elapsed().as_secs_f64();
         std::hint::black_box(events);
-        finals.push(took * 1e3);
-        busy += took;
+        finals.push(started.elapsed().as_secs_f64() * 1e3);
+        busy += (clock::worked() - worked).as_secs_f64();
         audio += sound.duration();
     }
     if audio == 0.0 {

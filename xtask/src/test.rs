@@ -6,6 +6,12 @@ use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Parts that are off by default and need nothing of the system.
+const FEATURES: &str = "acolyte/camera-v4l,acolyte-cli/camera-v4l";
+
+/// Parts that need ALSA on Linux.
+const MICROPHONE: &str = "acolyte/mic,acolyte-cli/mic,acolyte-tests/mic";
+
 /// Which tests.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -44,15 +50,20 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     ]))?;
     let Some(options) = microphone else {
         println!("neither ALSA's headers nor its library are installed: `mic` is left out");
-        return run_process(cargo().args(["test", "--offline", "--workspace"]));
+        return run_process(cargo().args([
+            "test",
+            "--offline",
+            "--workspace",
+            "--features",
+            FEATURES,
+        ]));
     };
-    run_process(cargo().args(&options).args([
-        "test",
-        "--offline",
-        "--workspace",
-        "--features",
-        "acolyte/mic,acolyte-cli/mic,acolyte-tests/mic",
-    ]))
+    run_process(
+        cargo()
+            .args(&options)
+            .args(["test", "--offline", "--workspace", "--features"])
+            .arg([FEATURES, MICROPHONE].join(",")),
+    )
 }
 
 /// What cargo needs to build the microphone in here; `None` where it cannot.

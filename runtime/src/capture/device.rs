@@ -211,7 +211,9 @@ mod tests {
     /// A device that opens with each of the rates in turn; a rate of 0 does not open.
     fn device(rates: &[u32], reconnect: bool, follow: bool) -> (Reopening<Fake>, Ends) {
         let ends = Ends::default();
-        let (opened, mut rates) = (ends.clone(), rates.to_vec().into_iter());
+        let opened = ends.clone();
+        let rates: Vec<u32> = rates.into();
+        let mut rates = rates.into_iter();
         let open = move || {
             let rate = rates.next().filter(|&rate| rate > 0);
             let rate = rate.ok_or_else(|| Error::new(ErrorKind::Device, "away"))?;

@@ -24,9 +24,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Most items that a graph's fixed batch is filled up to; a graph that fixes more is refused by its first run.
-const MAX_BATCH: usize = 1024;
-
 /// An ONNX model ready to run. Clones share weights and sessions; any number of threads may call it.
 #[derive(Debug, Clone)]
 pub struct OrtModel {
@@ -303,13 +300,11 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     }
 }
 
-/// The number of items the graph's batch axis is fixed to; what states that number must be sane, or nothing fits it.
+/// The number of items the graph's batch axis is fixed to; the spec's check has bounded it.
 fn fixed_batch(file: &ModelFile) -> Option<usize> {
     let input = file.header().input(&file.spec().graph.input)?;
     match input.dims.as_ref()?.first()? {
-        Dim::Fixed(items) => usize::try_from(*items)
-            .ok()
-            .map(|items| items.clamp(1, MAX_BATCH)),
+        Dim::Fixed(items) => usize::try_from(*items).ok().filter(|&items| items > 0),
         _ => None,
     }
 }
