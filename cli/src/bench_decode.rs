@@ -107,7 +107,11 @@ fn bench(
                     let _ = std::hint::black_box(plan.decode(&LogProbs::from_log_probs(scores)));
                 }));
             } else {
-                times.extend(scores.clone().map(|s| clock::milliseconds(|| plan.decode(&s)).1));
+                times.extend(
+                    scores
+                        .clone()
+                        .map(|s| clock::milliseconds(|| plan.decode(&s)).1),
+                );
             }
             if repetition == 0 {
                 let found: acolyte::Result<Vec<Vec<u32>>> =
