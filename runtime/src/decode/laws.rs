@@ -186,6 +186,20 @@ proptest! {
     }
 
     #[test]
+    fn a_closed_list_needs_no_wide_beam(logits in logits(10), width in 1usize..4) {
+        let tokens = tokens(true, 0);
+        // Spaces before, between and after the words make many spellings of each.
+        let list = || Constraint::phrases(["a b a", "ab", "b", "bbab ba", "aaaa"]);
+        let exact = decode(&exhaustive().n_best(1).constrain(list()), &tokens, &logits);
+        for decoding in [Decoding::greedy(), Decoding::beam(width)] {
+            let narrow = decode(&decoding.constrain(list()), &tokens, &logits);
+            let (found, best) = (narrow.best().score, exact.best().score);
+            prop_assert!(found <= best + 1e-5);
+            prop_assert!(best - found < 0.5 || best == f64::NEG_INFINITY, "{found} instead of {best}");
+        }
+    }
+
+    #[test]
     fn a_pattern_is_filled_where_that_is_possible(logits in logits(7), width in 1usize..4) {
         let tokens = tokens(true, 0);
         let truth = brute_force(&logits, &tokens);

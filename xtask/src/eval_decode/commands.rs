@@ -1,7 +1,8 @@
 //! A closed list of commands: how many are understood, and how often other sound is taken for one.
 //!
-//! Speech, silence and noise are decoded in pieces of a second that overlap by half, as something that listens all the
-//! time would hear them. A piece sets off a command where its margin reaches the threshold.
+//! Read speech is decoded a recording at a time, as `acolyte transcribe` does and `acolyte listen` between two pauses; and
+//! like silence and noise in pieces of a second that overlap by half, as something without any sense of pauses would hear
+//! it. A piece sets off a command where its margin reaches the threshold.
 
 use super::Place;
 use super::measures::{Reading, alarms, seconds};
@@ -62,13 +63,15 @@ pub fn measure(place: &Place) -> Result<Commands> {
     }
     let mut others = Vec::new();
     let speech = place.manifest("librispeech_mini");
-    for (name, manifest) in [
-        ("read speech", speech),
-        ("silence", sound(place, "silence", |_| 0.0)?),
-        ("white noise", sound(place, "white", white(0.03))?),
-        ("brown noise", sound(place, "brown", brown(0.1))?),
+    let pieces = Some(WINDOW);
+    for (name, manifest, window) in [
+        ("read speech, whole recordings", speech.clone(), None),
+        ("read speech, pieces of 1 s", speech, pieces),
+        ("silence", sound(place, "silence", |_| 0.0)?, pieces),
+        ("white noise", sound(place, "white", white(0.03))?, pieces),
+        ("brown noise", sound(place, "brown", brown(0.1))?, pieces),
     ] {
-        let readings = place.tune(&manifest, &settings, Some(WINDOW))?;
+        let readings = place.tune(&manifest, &settings, window)?;
         others.push(Other {
             name,
             hours: seconds(&readings) / 3600.0,

@@ -23,30 +23,46 @@ use std::process::Command;
 struct Set {
     name: &'static str,
     label: &'static str,
-    lm_weight: f64,
-    word_bonus: f64,
+    /// Where words are free.
+    free: Weights,
+    /// Where they are those of the lexicon.
+    listed: Weights,
     /// Nats for each hotword.
     boost: f64,
-    /// Whether words outside the lexicon are allowed.
-    open: bool,
+}
+
+/// What a language model counts.
+struct Weights {
+    lm: f64,
+    word_bonus: f64,
 }
 
 const SETS: [Set; 2] = [
     Set {
         name: "an4",
         label: "an4 dev",
-        lm_weight: 0.6,
-        word_bonus: 0.5,
+        free: Weights {
+            lm: 0.6,
+            word_bonus: 1.5,
+        },
+        listed: Weights {
+            lm: 0.6,
+            word_bonus: 1.5,
+        },
         boost: 2.0,
-        open: false,
     },
     Set {
         name: "librispeech_mini",
         label: "librispeech_mini dev",
-        lm_weight: 0.5,
-        word_bonus: 0.5,
+        free: Weights {
+            lm: 0.3,
+            word_bonus: 1.5,
+        },
+        listed: Weights {
+            lm: 0.7,
+            word_bonus: 0.5,
+        },
         boost: 2.0,
-        open: true,
     },
 ];
 
@@ -190,29 +206,28 @@ fn settings(set: &Set, place: &Place) -> Result<Vec<(String, PathBuf)>> {
     let long = words.iter().filter(|word| word.len() >= 5).take(100);
     let hot: Vec<String> = long.map(|word| format!("{word}\t{}", set.boost)).collect();
     let hotwords = place.write(&format!("{}-hotwords.txt", set.name), &lines(&hot))?;
-    let scored = format!(
-        "lm = {model:?}\nlm-weight = {}\nword-bonus = {}\n",
-        set.lm_weight, set.word_bonus
-    );
-    let listed = format!("lexicon = {lexicon:?}\nlexicon-open = {}\n", set.open);
+    let scored = |weights: &Weights| {
+        let Weights { lm, word_bonus } = weights;
+        format!("lm = {model:?}\nlm-weight = {lm}\nword-bonus = {word_bonus}\n")
+    };
+    let (free, listed) = (scored(&set.free), scored(&set.listed));
+    let only = format!("lexicon = {lexicon:?}\n");
+    let hot = format!("hotwords = {hotwords:?}\n");
     let mut texts = vec![("greedy".to_owned(), "beam = 0\n".to_owned())];
+    let mut add = |width: usize, more: &str, keys: &[&str]| {
+        let text = format!("beam = {width}\n{}", keys.concat());
+        texts.push((format!("{}{more}", beam_name(width)), text));
+    };
     for width in BEAMS {
-        let beam = format!("beam = {width}\n");
-        texts.push((beam_name(width), beam.clone()));
-        texts.push((format!("beam {width} + LM"), format!("{beam}{scored}")));
-        texts.push((
-            format!("beam {width} + LM + lexicon"),
-            format!("{beam}{scored}{listed}"),
-        ));
+        add(width, "", &[]);
+        add(width, " + LM", &[&free]);
+        add(width, " + LM + lexicon", &[&listed, &only]);
     }
-    let beam = format!("beam = {BEAM}\n");
-    texts.push((format!("beam {BEAM} + lexicon"), format!("{beam}{listed}")));
-    texts.push((
-        format!("beam {BEAM} + hotwords"),
-        format!("{beam}hotwords = {hotwords:?}\n"),
-    ));
-    let all = format!("{beam}{scored}{listed}hotwords = {hotwords:?}\n");
-    texts.push((format!("beam {BEAM} + LM + lexicon + hotwords"), all));
+    add(BEAM, " + lexicon", &[&only]);
+    let open = "lexicon-open = true\n";
+    add(BEAM, " + LM + open lexicon", &[&free, &only, open]);
+    add(BEAM, " + hotwords", &[&hot]);
+    add(BEAM, " + LM + lexicon + hotwords", &[&listed, &only, &hot]);
     let folder = format!("{}-settings", set.name);
     std::fs::create_dir_all(place.scratch.join(&folder))?;
     let write = |(name, text): (String, String)| {
