@@ -494,9 +494,9 @@ train = [{ manifest = "a/train.jsonl" }]
                     "model={ kind = \"image\" }",
                     "data.train=[]",
                     "data.shards=[\"words\"]",
-                    "teacher={}",
+                    "teacher={ model = { context = \"symmetric\", delay_frames = 0 } }",
                 ],
-                "[teacher]",
+                "teacher.model.kind",
             ),
         ];
         for (overrides, key) in cases {

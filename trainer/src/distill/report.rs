@@ -1,12 +1,13 @@
 //! The report of a distillation: one HTML page with tables and SVG pictures, no scripts, nothing loaded.
 //!
 //! For a few training utterances: the features, what teacher and student say of each frame, what the teacher attends
-//! to. Curves of the trainings are in the reports of the runs themselves.
+//! to. Other curves of the trainings are in the reports of the runs themselves.
 
 use super::picture::{Picture, Trace};
 use super::stages::{Distilled, Workshop};
 use crate::Result;
 use crate::config::Recipe;
+use crate::report::{Metrics, word_errors_over_epochs};
 use crate::teacher::align::{deviation, moves, spikes};
 use crate::teacher::ask::{Aligner, Answer, Question, Teacher};
 use crate::train::step::Extras;
@@ -93,6 +94,16 @@ impl Page<'_> {
             "</table>\n<p>Errors are means over the development sets, greedy, of the checkpoint that is used. An oracle \
              teacher's error is given the transcript.</p>\n",
         );
+        let curves = [
+            ("Teacher: word error rate, %", self.teacher),
+            ("Student: word error rate, %", Some(self.student)),
+        ];
+        for (title, folder) in curves {
+            // A teacher trained elsewhere may have left its metrics behind.
+            if let Some(Ok(metrics)) = folder.map(Metrics::read) {
+                out.push_str(&word_errors_over_epochs(title, &metrics));
+            }
+        }
     }
 
     fn findings(&self, out: &mut String) {

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod file;
 mod keep;
+mod picture;
 mod record;
 mod run;
 mod split;
@@ -14,7 +15,8 @@ mod table;
 
 pub use bootstrap::Paired;
 pub use file::{Arm, Group, ProofFile, Split, TestPart};
+pub use picture::budgets;
 pub use record::{Outcome, Record, Speaker, load};
 pub use run::{Event, ProofSetup, run};
 pub use split::{Parts, part};
-pub use table::{Tables, page, table};
+pub use table::{Row, Tables, page, table};

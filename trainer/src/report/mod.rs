@@ -64,14 +64,11 @@ pub fn render(recipe: &Recipe, recipe_text: &str, metrics: &Metrics) -> String {
         ));
     }
     page.heading("Errors on the development sets");
-    let x = || Axis::new("epoch");
     for (label, rate) in [
         ("Word error rate, %", wer as fn(&Score) -> f64),
         ("Character error rate, %", cer),
     ] {
-        let mut chart = Chart::new(label, x(), Axis::new("%").from_zero());
-        chart.series = error_curves(&metrics.epochs, rate);
-        page.picture(&chart.to_svg());
+        page.picture(&errors_over_epochs(label, metrics, rate));
     }
     page.heading("Training");
     let x = || Axis::new("batch");
@@ -197,6 +194,17 @@ fn set_names(epochs: &[EpochRecord]) -> Vec<String> {
         }
     }
     names
+}
+
+/// Word errors on the development sets over the epochs, as an `<svg>` element.
+pub(crate) fn word_errors_over_epochs(title: &str, metrics: &Metrics) -> String {
+    errors_over_epochs(title, metrics, wer)
+}
+
+fn errors_over_epochs(title: &str, metrics: &Metrics, rate: fn(&Score) -> f64) -> String {
+    let mut chart = Chart::new(title, Axis::new("epoch"), Axis::new("%").from_zero());
+    chart.series = error_curves(&metrics.epochs, rate);
+    chart.to_svg()
 }
 
 fn error_curves(epochs: &[EpochRecord], rate: fn(&Score) -> f64) -> Vec<Series> {

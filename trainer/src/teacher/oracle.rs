@@ -486,7 +486,10 @@ mod tests {
     #[test]
     fn too_many_symbols_are_an_error_that_says_so() {
         let network = teacher(SourcePositions::None);
-        let packer = packer(&*network);
+        let packer = Packer {
+            symbols: usize::MAX,
+            ..packer(&*network)
+        };
         let mut row = packer.row();
         for _ in 0..3 {
             place(&packer, &mut row, 24, &[1, 2, 3, 4, 5]);

@@ -5,10 +5,11 @@ use crate::watch::Watch;
 use acolyte::model::Library;
 use acolyte_trainer::graph::exec::Engine;
 use acolyte_trainer::proof::{
-    Event, Outcome, ProofFile, ProofSetup, load, page, run as run_proof, table,
+    Event, Outcome, ProofFile, ProofSetup, budgets, load, page, run as run_proof, table,
 };
 use anyhow::{Context, Result};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Train what a proof still lacks, one JSON line a finished run, and compute its tables. Interrupted, the same command
@@ -91,6 +92,12 @@ fn write_tables(lines: &Path, results: &Path) -> Result<()> {
     let text = page(&tables);
     std::fs::write(results.join("speech.md"), &text)?;
     println!("{text}");
+    let regimes: BTreeSet<&str> = tables.budget.iter().map(|row| &*row.regime).collect();
+    for regime in regimes {
+        if let Some(picture) = budgets(&tables, regime) {
+            std::fs::write(results.join(format!("{regime}-teachers.svg")), picture)?;
+        }
+    }
     Ok(())
 }
 
