@@ -9,7 +9,7 @@ use crate::transcript::{FrameSpan, TokenSpan};
 
 /// One token of an alignment.
 #[derive(Debug, Clone, Copy)]
-struct Link {
+pub(crate) struct Link {
     /// The token's first frame.
     start: u64,
     /// The frame after the last one of the token before.
@@ -43,11 +43,16 @@ pub(crate) struct Alignments {
 }
 
 impl Alignments {
-    /// No alignment, with room for `capacity` links.
-    pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            links: Vec::with_capacity(capacity),
-        }
+    /// No alignment, in the memory of `links` and with room for `capacity` of them.
+    pub fn within(mut links: Vec<Link>, capacity: usize) -> Self {
+        links.clear();
+        links.reserve(capacity);
+        Self { links }
+    }
+
+    /// The memory of all alignments, which are no more.
+    pub fn take_memory(&mut self) -> Vec<Link> {
+        std::mem::take(&mut self.links)
     }
 
     pub fn len(&self) -> usize {

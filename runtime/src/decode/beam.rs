@@ -17,16 +17,16 @@
 //! Merging is exact: a prefix that is in the beam always receives the mass of its parent, shortlisted token
 //! or not. A new prefix is looked at only if it can beat what is in the beam already, which loses nothing.
 
-use super::align::{Alignments, Trace};
+use super::align::{Alignments, Link, Trace};
 use super::commit::room_for;
 use super::entries::{Entries, Extremes, Mass, Prefix, Traces};
 use super::frame::Frame;
 use super::guide::{Guide, State};
-use super::prefix::{NONE, PrefixTree};
+use super::prefix::{NONE, Node, PrefixTree};
 use super::ranking::{Cut, Ranking};
 use super::shortlist::{Limits, Shortlist};
 use crate::transcript::{FrameSpan, TokenSpan};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Masses are scaled up when the largest falls below this, by its inverse: a power of two, so nothing is rounded.
 const SMALL: f64 = 1.0 / LARGE;
@@ -46,6 +46,21 @@ pub(crate) struct BeamSettings {
     /// prefixes must not crowd out the few that are nearly complete.
     pub by_length: bool,
 }
+
+/// The large tables of a search that has ended, for the next one: to get as much from the system anew for each utterance
+/// takes up to a quarter of the time of a search.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    nodes: Vec<Node>,
+    states: Vec<State>,
+    links: Vec<Link>,
+}
+
+/// The memory that the searches of a plan leave to one another.
+pub(crate) type Spare = Arc<Mutex<Vec<Memory>>>;
+
+/// The most searches whose memory is kept.
+const MOST_SPARE: usize = 8;
 
 /// A prefix that is not in the beam and may get in.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +110,23 @@ pub(crate) struct Beam {
     pub(super) compact_at: usize,
     /// The deepest node made since the tree was last compacted.
     pub(super) deepest: u32,
+    /// Where the memory goes in the end.
+    spare: Spare,
+}
+
+impl Drop for Beam {
+    fn drop(&mut self) {
+        let memory = Memory {
+            nodes: self.tree.take_memory(),
+            states: std::mem::take(&mut self.states),
+            links: self.alignments.take_memory(),
+        };
+        if let Ok(mut spare) = self.spare.lock()
+            && spare.len() < MOST_SPARE
+        {
+            spare.push(memory);
+        }
+    }
 }
 
 impl Beam {
@@ -103,10 +135,17 @@ impl Beam {
         blank: u32,
         settings: BeamSettings,
         guide: Option<Arc<Guide>>,
+        spare: &Spare,
     ) -> Self {
         let room = room_for(settings.width);
         let hint = settings.width.min(1 << 10);
-        let mut states = Vec::new();
+        let found = spare.lock().ok().and_then(|mut spare| spare.pop());
+        let Memory {
+            nodes,
+            mut states,
+            links,
+        } = found.unwrap_or_default();
+        states.clear();
         if let Some(guide) = &guide {
             states.reserve(room);
             states.push(guide.start());
@@ -115,9 +154,9 @@ impl Beam {
             settings,
             blank,
             guide,
-            tree: PrefixTree::with_capacity(room),
+            tree: PrefixTree::within(nodes, room),
             states,
-            alignments: Alignments::with_capacity(room),
+            alignments: Alignments::within(links, room),
             entries: Entries::new(blank, settings.width),
             candidates: Vec::with_capacity(hint),
             totals: Vec::with_capacity(hint),
@@ -134,6 +173,7 @@ impl Beam {
             committed_end: 0,
             compact_at: room,
             deepest: 0,
+            spare: Arc::clone(spare),
         }
     }
 

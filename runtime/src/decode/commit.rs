@@ -220,7 +220,7 @@ impl Beam {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::beam::BeamSettings;
+    use crate::decode::beam::{BeamSettings, Spare};
     use crate::decode::frame;
     use crate::decode::shortlist::Limits;
     use crate::{LogProbs, Tokens};
@@ -235,7 +235,7 @@ mod tests {
             blank_factor: 1.0,
             by_length: false,
         };
-        Beam::new(vocabulary, 0, settings, None)
+        Beam::new(vocabulary, 0, settings, None, &Spare::default())
     }
 
     fn push(beam: &mut Beam, probs: &Array2<f32>) {

@@ -1,6 +1,6 @@
 //! From settings to searches: every check and every table that decoders share.
 
-use super::beam::{Beam, BeamSettings};
+use super::beam::{Beam, BeamSettings, Spare};
 use super::config::{BeamSearch, Decoding, LmUnit, Search};
 use super::constraint::Rules;
 use super::decoder::{Decoder, Engine};
@@ -50,6 +50,7 @@ enum Recipe {
     Beam {
         settings: BeamSettings,
         guide: Option<Arc<Guide>>,
+        spare: Spare,
     },
 }
 
@@ -98,10 +99,12 @@ impl Plan {
         let free = rules.is_some().then(|| Recipe::Beam {
             settings: free_settings,
             guide: guide(parts.clone()),
+            spare: Spare::default(),
         });
         let search = Recipe::Beam {
             settings,
             guide: guide(Parts { rules, ..parts }),
+            spare: Spare::default(),
         };
         Ok(Self {
             tokens: Arc::clone(tokens),
@@ -149,8 +152,13 @@ impl Recipe {
                 allowed,
                 blank_penalty,
             } => Engine::Greedy(Greedy::new(tokens.blank(), allowed.clone(), *blank_penalty)),
-            Self::Beam { settings, guide } => {
-                let beam = Beam::new(tokens.len(), tokens.blank(), *settings, guide.clone());
+            Self::Beam {
+                settings,
+                guide,
+                spare,
+            } => {
+                let (vocabulary, blank) = (tokens.len(), tokens.blank());
+                let beam = Beam::new(vocabulary, blank, *settings, guide.clone(), spare);
                 Engine::Beam(Box::new(beam))
             }
         }

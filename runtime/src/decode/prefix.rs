@@ -32,9 +32,10 @@ pub(crate) struct PrefixTree {
 }
 
 impl PrefixTree {
-    /// The tree of the empty sequence, which stands in slot 0, with room for `capacity` nodes.
-    pub fn with_capacity(capacity: usize) -> Self {
-        let mut nodes = Vec::with_capacity(capacity);
+    /// The tree of the empty sequence, which stands in slot 0, in the memory of `nodes` and with room for `capacity` nodes.
+    pub fn within(mut nodes: Vec<Node>, capacity: usize) -> Self {
+        nodes.clear();
+        nodes.reserve(capacity);
         nodes.push(Node {
             parent: NONE,
             token: NONE,
@@ -44,6 +45,11 @@ impl PrefixTree {
             sibling: NONE,
         });
         Self { nodes }
+    }
+
+    /// The tree's memory; it is no tree any more.
+    pub fn take_memory(&mut self) -> Vec<Node> {
+        std::mem::take(&mut self.nodes)
     }
 
     pub fn len(&self) -> usize {
@@ -170,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_sequence_has_one_node() {
-        let mut tree = PrefixTree::with_capacity(0);
+        let mut tree = PrefixTree::within(Vec::new(), 0);
         let a = tree.child_or_new(ROOT, 1).0;
         let ab = tree.child_or_new(a, 2).0;
         let b = tree.child_or_new(ROOT, 2).0;
@@ -186,7 +192,7 @@ mod tests {
 
     #[test]
     fn compaction_keeps_the_living_and_their_ancestors() {
-        let mut tree = PrefixTree::with_capacity(0);
+        let mut tree = PrefixTree::within(Vec::new(), 0);
         let a = tree.child_or_new(ROOT, 1).0;
         let dead = tree.child_or_new(ROOT, 2).0;
         let ab = tree.child_or_new(a, 2).0;
