@@ -448,6 +448,7 @@ mod tests {
                 input_layout: InputLayout::BCHT,
                 input_length: None,
                 label: None,
+                given: Vec::new(),
                 output: "logits".into(),
                 output_layout: OutputLayout::BV1T,
                 output_values: OutputValues::Logits,

@@ -177,16 +177,13 @@ fn build(
     names.embedded = embedded;
     let streaming = StreamingSpec {
         chunk_frames: chunk,
+        overlap_frames: 0,
         delay_frames: network.delay(),
         flush_value: 0.0,
         state: net
             .states()
             .iter()
-            .map(|state| StateSpec {
-                input: state.input.clone(),
-                output: state.output.clone(),
-                shape: state.shape.clone(),
-            })
+            .map(|state| StateSpec::new(&state.input, &state.output, state.shape.clone()))
             .collect(),
     };
     let spec = ModelSpec {
@@ -208,6 +205,7 @@ fn build(
             input_layout: layout,
             input_length: None,
             label,
+            given: Vec::new(),
             output: "logits".to_owned(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,

@@ -11,7 +11,7 @@ use super::{Detector, rectangle};
 use crate::features::LineReader;
 use crate::image::{ImageView, Quad};
 use crate::model::{Library, OrtGraph, OrtOptions, read_bytes};
-use crate::spec::{ImageChannels, LineSpec, Normalization};
+use crate::spec::{Aspect, ImageChannels, LineSpec, Normalization, Scaling};
 use crate::{Error, ErrorKind, Result};
 use std::path::Path;
 
@@ -88,20 +88,20 @@ impl DbDetector {
         let side = |length: f32| ((length * scale / 32.0).round() as usize).max(1) * 32;
         let (out_width, out_height) = (side(width), side(height));
         // The front-end of lines scales any image to any height; here both sides are given.
-        let reader = LineReader::exact(
-            &LineSpec {
-                height: out_height,
-                channels: ImageChannels::Bgr,
-                multiple: 1,
-                min_width: 1,
-                max_width: out_width,
-                normalization: Normalization::Fixed {
-                    mean: self.options.mean.to_vec(),
-                    deviation: self.options.deviation.to_vec(),
-                },
+        let reader = LineReader::unchecked(LineSpec {
+            height: out_height,
+            channels: ImageChannels::Bgr,
+            aspect: Aspect::Stretch,
+            scaling: Scaling::Bilinear,
+            multiple: 1,
+            min_width: out_width,
+            max_width: out_width,
+            normalization: Normalization::Fixed {
+                mean: self.options.mean.to_vec(),
+                deviation: self.options.deviation.to_vec(),
             },
-            out_width,
-        );
+            ..LineSpec::default()
+        });
         let (data, _) = reader
             .read(image)?
             .into_features()

@@ -7,13 +7,14 @@
 mod labeled;
 
 use super::header::Dim;
-use super::output::{floats, nodes, scores, shape_error};
+use super::output::{nodes, scores};
 use super::pool::Pool;
 use super::provider::{candidates, register};
 use super::{
+    tensors,
     CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
 };
-use crate::spec::{FrontEnd, InputLayout, ModelSpec};
+use crate::spec::{FrontEnd, GivenInput, GivenValue, InputLayout, ModelSpec};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 use ort::session::builder::SessionBuilder;
@@ -122,7 +123,11 @@ impl OrtModel {
             .and_then(|b| Ok(b.with_profiling(&prefix)?))
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
         let mut session = commit(builder, &shared.file)?;
-        let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
+        let frames = match (&spec.front_end, &spec.streaming) {
+            (_, Some(streaming)) => streaming.chunk_frames + streaming.overlap_frames,
+            (FrontEnd::Waveform(wave), None) => wave.sample_rate as usize,
+            _ => 100,
+        };
         let frames = shared.fixed_frames.unwrap_or(frames);
         let silence = Array2::zeros((frames, spec.front_end.features()));
         let label = spec.graph.label.as_ref();
@@ -161,10 +166,11 @@ impl OrtModel {
             InputLayout::BF1T => (vec![b, f, 1, t], true),
             InputLayout::BFT => (vec![b, f, t], true),
             InputLayout::BTF => (vec![b, t, f], false),
+            InputLayout::BT => (vec![b, t], false),
             InputLayout::BCHT => {
                 let height = match &spec.front_end {
                     FrontEnd::Line(line) => line.height as i64,
-                    FrontEnd::LogMel(_) => 1,
+                    FrontEnd::LogMel(_) | FrontEnd::Waveform(_) => 1,
                 };
                 (vec![b, f / height, height, t], true)
             }
@@ -185,12 +191,6 @@ impl OrtModel {
         };
         let lengths = vec![t; blocks.len()];
         let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
-        let before: Vec<Vec<f32>> = (0..states.len())
-            .map(|index| {
-                let parts = blocks.iter().flat_map(|(_, state)| &state.tensors()[index]);
-                parts.copied().collect()
-            })
-            .collect();
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
         let view = TensorRef::from_array_view((shape, &data[..])).map_err(wrong)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
@@ -204,26 +204,27 @@ impl OrtModel {
             let view = TensorRef::from_array_view((shape, label)).map_err(wrong)?;
             inputs.push((Cow::from(entry.input.as_str()), view.into()));
         }
-        for (entry, tensor) in states.iter().zip(&before) {
-            let axes = entry.shape.iter().map(|&n| n as i64);
-            let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
-            let view = TensorRef::from_array_view((shape, &tensor[..])).map_err(wrong)?;
-            inputs.push((Cow::from(entry.input.as_str()), view.into()));
+        let before: Vec<&ModelState> = blocks.iter().map(|(_, state)| &**state).collect();
+        for (index, entry) in states.iter().enumerate() {
+            let value = tensors::state(entry, index, &before)?;
+            inputs.push((Cow::from(entry.input.as_str()), value));
+        }
+        let runs = before.first().map_or(0, |state| state.runs());
+        for entry in &graph.given {
+            let header = self.shared.file.header();
+            let value = tensors::given(entry, header, blocks.len(), frames, runs)?;
+            inputs.push((Cow::from(entry.input.as_str()), value));
         }
         let outputs = session
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
         let scores = scores(spec, &outputs, blocks.len())?;
+        let mut after: Vec<&mut ModelState> =
+            blocks.iter_mut().map(|(_, state)| &mut **state).collect();
         for (index, entry) in states.iter().enumerate() {
-            let (shape, next) = floats(&outputs, &entry.output)?;
-            let size = entry.shape.iter().product::<usize>();
-            if next.len() != size * blocks.len() {
-                return Err(shape_error(&entry.output, shape, &entry.shape));
-            }
-            for ((_, state), next) in blocks.iter_mut().zip(next.chunks_exact(size.max(1))) {
-                state.tensors_mut()[index].copy_from_slice(next);
-            }
+            tensors::keep(entry, index, &outputs, &mut after)?;
         }
+        after.iter_mut().for_each(|state| state.count_run());
         Ok(scores)
     }
 }
@@ -280,19 +281,31 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     let axis = match graph.input_layout {
         InputLayout::BF1T | InputLayout::BCHT => 3,
         InputLayout::BFT => 2,
-        InputLayout::BTF => 1,
+        InputLayout::BTF | InputLayout::BT => 1,
     };
+    let streaming = file.spec().streaming.as_ref();
     match dims.get(axis)? {
         Dim::Fixed(frames) => usize::try_from(*frames).ok(),
-        _ => None,
+        _ => streaming?.exact_frames(graph),
     }
 }
 
-/// Whether the graph's batch axis is free.
+/// Whether the graph takes several utterances at once: its batch axis is free, and nothing it is given or remembers
+/// belongs to one alone.
 fn batches(file: &ModelFile) -> bool {
-    let input = file.header().input(&file.spec().graph.input);
+    let spec = file.spec();
+    let input = file.header().input(&spec.graph.input);
     let first = input.and_then(|input| input.dims.as_ref()?.first());
+    let own = |given: &GivenInput| {
+        matches!(
+            given.value,
+            GivenValue::Counter { .. } | GivenValue::Filled { .. }
+        )
+    };
+    let mut states = spec.streaming.iter().flat_map(|s| &s.state);
     !matches!(first, Some(Dim::Fixed(_)))
+        && !spec.graph.given.iter().any(own)
+        && states.all(|state| state.batch_axis.is_some())
 }
 
 /// A session on the first provider that takes the graph, and the report on it.
@@ -416,7 +429,7 @@ mod tests {
         let kept: Vec<f32> = (0..8)
             .flat_map(|f| [features[[4, f]], features[[5, f]]])
             .collect();
-        assert_eq!(state.tensors(), [kept]);
+        assert_eq!(state.tensors(), [StateTensor::F32(kept)]);
     }
 
     #[test]
