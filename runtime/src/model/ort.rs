@@ -429,7 +429,7 @@ mod tests {
         let kept: Vec<f32> = (0..8)
             .flat_map(|f| [features[[4, f]], features[[5, f]]])
             .collect();
-        assert_eq!(state.tensors(), [StateTensor::F32(kept)]);
+        assert_eq!(state.tensors(), [crate::model::StateTensor::F32(kept)]);
     }
 
     #[test]
