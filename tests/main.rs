@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
+mod adopt;
+mod adopt_refused;
 mod cli;
 mod decoding;
 mod distill;

@@ -11,7 +11,7 @@ use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
-use crate::{bench_decode, bench_live, scene_text};
+use crate::{bench_adopt, bench_decode, bench_live, scene_text};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
@@ -107,6 +107,7 @@ pub fn run(named: &Named) -> Result<()> {
         "soak" => return bench_live::soak(named),
         "hearing" => return bench_live::hearing(named),
         "scene-text" => return scene_text::run(named),
+        "adopt" => return bench_adopt::run(named),
         _ => {}
     }
     let names: Vec<&str> = AGAINST
@@ -119,6 +120,7 @@ pub fn run(named: &Named) -> Result<()> {
             "soak",
             "hearing",
             "scene-text",
+            "adopt",
         ])
         .collect();
     bail!(

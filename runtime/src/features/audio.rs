@@ -124,3 +124,86 @@ impl AudioStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::golden_audio::{GOLDEN, WAV2VEC2};
+    use super::*;
+    use crate::spec::{Edge, Framing, LineSpec, LogMelSpec, WaveformSpec};
+
+    const FILTERS: [usize; 7] = [0, 1, 7, 20, 40, 60, 79];
+
+    fn sound(samples: usize) -> Vec<f32> {
+        (0..samples as u64)
+            .map(|n| (((n * n) % 1_009) as f64 / 1_009.0 - 0.4) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn equals_the_packages_that_define_them() {
+        for (name, samples, frames, rows) in GOLDEN {
+            let spec = match *name {
+                "kaldi" => LogMelSpec::kaldi(),
+                "icefall" => LogMelSpec::icefall(),
+                "nemo" => LogMelSpec::nemo(),
+                "nemo, reflected" => LogMelSpec {
+                    framing: Framing::Centered { edge: Edge::Mirror },
+                    ..LogMelSpec::nemo()
+                },
+                _ => LogMelSpec::whisper(),
+            };
+            let front_end = AudioFeatures::new(&FrontEnd::LogMel(spec)).unwrap();
+            let features = front_end.compute(&sound(*samples)).unwrap();
+            assert_eq!(features.dim(), (*frames, 80), "{name}");
+            for (row, expected) in [0, 3, frames - 1].into_iter().zip(rows) {
+                for (filter, expected) in FILTERS.into_iter().zip(expected) {
+                    let found = features[[row, filter]];
+                    assert!(
+                        (found - expected).abs() <= 1e-4 * expected.abs().max(1.0),
+                        "{name}, {samples} samples, frame {row}, filter {filter}: {found}, expected {expected}"
+                    );
+                }
+            }
+        }
+        let wave = AudioFeatures::new(&FrontEnd::Waveform(WaveformSpec::default())).unwrap();
+        let features = wave.compute(&sound(1_600)).unwrap();
+        for (sample, expected) in FILTERS.into_iter().zip(WAV2VEC2) {
+            assert!((features[[sample, 0]] - expected).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn streams_have_the_bits_of_the_whole() {
+        for spec in [
+            LogMelSpec::default(),
+            LogMelSpec::kaldi(),
+            LogMelSpec::icefall(),
+            LogMelSpec {
+                normalization: crate::spec::Normalization::None,
+                ..LogMelSpec::nemo()
+            },
+        ] {
+            let front_end = AudioFeatures::new(&FrontEnd::LogMel(spec)).unwrap();
+            let whole = front_end.compute(&sound(4_321)).unwrap();
+            for size in [1, 159, 160, 401, 4_321] {
+                let mut out = Vec::new();
+                let mut stream = front_end.stream();
+                for piece in sound(4_321).chunks(size) {
+                    stream.push(piece, &mut out).unwrap();
+                }
+                stream.finish(&mut out).unwrap();
+                assert!(out.iter().eq(whole.iter()), "{size} at a time");
+            }
+        }
+    }
+
+    #[test]
+    fn images_are_no_audio() {
+        let error = AudioFeatures::new(&FrontEnd::Line(LineSpec::default())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Spec);
+        let whole = AudioFeatures::new(&FrontEnd::LogMel(LogMelSpec::whisper())).unwrap();
+        assert!(!whole.streams());
+        let error = whole.stream().push(&[0.0], &mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Role);
+    }
+}

@@ -17,6 +17,8 @@ mod audio;
 mod bilinear;
 mod fbank;
 mod framing;
+#[cfg(test)]
+mod golden_audio;
 mod line;
 mod log;
 mod mel;
