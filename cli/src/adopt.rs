@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use acolyte::Library;
-use acolyte::adopt::{Adoption, Convention, Note, Preset, Report, Standing, adopt, with_external_data};
+use acolyte::adopt::{Adoption, Convention, Note, Preset, Report, adopt, with_external_data};
 use acolyte::model::read_bytes;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -190,6 +190,7 @@ pub fn hint(header: &acolyte::model::header::ModelHeader) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use acolyte::adopt::Standing;
 
     #[test]
     fn a_file_is_written_whole_or_not_at_all() {

@@ -19,7 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Manifests of real crops.
-const SETS: [&str; 2] = ["icdar2015/val.jsonl", "iiit5k/val.jsonl"];
+const SETS: [&str; 4] = [
+    "icdar2015/val.jsonl",
+    "iiit5k/val.jsonl",
+    "icdar2015/train.jsonl",
+    "iiit5k/train.jsonl",
+];
 
 /// Crops for speed; every second is held against the origin's text.
 const CROPS: usize = 1000;

@@ -96,12 +96,7 @@ pub fn draft(header: &ModelHeader, adoption: &Adoption, report: &mut Report) -> 
     }
     let of = convention.map_or("preset", Convention::name);
     about.insert("adopted as".to_owned(), of.to_owned());
-    for (key, value) in [("assumed", Standing::Assumed), ("given", Standing::Given)] {
-        let summary = report.summary(value);
-        if !summary.is_empty() {
-            about.insert(key.to_owned(), summary);
-        }
-    }
+    sum_up(report, &mut about);
     let spec = ModelSpec {
         version: SPEC_VERSION,
         name,
@@ -127,6 +122,17 @@ pub fn draft(header: &ModelHeader, adoption: &Adoption, report: &mut Report) -> 
     };
     spec.check(header)?;
     Ok(spec)
+}
+
+/// What was assumed and given, for the spec's own remarks.
+pub(super) fn sum_up(report: &Report, about: &mut BTreeMap<String, String>) {
+    for (key, value) in [("assumed", Standing::Assumed), ("given", Standing::Given)] {
+        let summary = report.summary(value);
+        match summary.is_empty() {
+            true => drop(about.remove(key)),
+            false => drop(about.insert(key.to_owned(), summary)),
+        }
+    }
 }
 
 /// The convention to go by: the one asked for, unless the file's own words speak for another.

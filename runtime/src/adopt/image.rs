@@ -19,7 +19,7 @@ pub(super) fn ppocr(header: &ModelHeader, preset: &Preset, report: &mut Report) 
             line.clone()
         }
         Some(_) => return Err(unsure("PP-OCR reads images: the preset's front_end must be a line")),
-        None => conventional(fixed(image, 2), fixed(image, 1), report)?,
+        None => conventional(fixed(image, 2), fixed(image, 1), preset.min_width, report)?,
     };
     if let Some(width) = preset.min_width {
         report.note(Standing::Given, "min_width", width);
@@ -51,6 +51,7 @@ pub(super) fn ppocr(header: &ModelHeader, preset: &Preset, report: &mut Report) 
 fn conventional(
     height: Option<usize>,
     channels: Option<usize>,
+    min_width: Option<usize>,
     report: &mut Report,
 ) -> Result<LineSpec> {
     let paddle = LineSpec::paddle();
@@ -69,7 +70,7 @@ fn conventional(
         "width",
         format!(
             "aspect kept, OpenCV's bilinear scaling, gray to at least {} columns",
-            paddle.min_width
+            min_width.unwrap_or(paddle.min_width)
         ),
     );
     Ok(LineSpec {

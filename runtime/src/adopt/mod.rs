@@ -120,7 +120,8 @@ pub fn adopt(
     let spec = draft(&header, adoption, report)?;
     let stamped = spec.stamp(model)?;
     let measured = probe::run(library, &stamped, report)?;
-    let spec = probe::settle(spec, &measured, report)?;
+    let mut spec = probe::settle(spec, &measured, report)?;
+    draft::sum_up(report, &mut spec.about);
     let stamped = spec.stamp(model)?;
     let file = ModelFile::from_bytes(stamped.clone())?;
     report.found("sha256", &file.spec().sha256);

@@ -91,9 +91,10 @@ impl Report {
         self.notes.iter().rev().find(|note| note.what == what)
     }
 
-    /// The lines of one standing, as one text for the spec.
+    /// What stands so at the end, as one text for the spec.
     pub(super) fn summary(&self, standing: Standing) -> String {
-        let lines = self.notes.iter().filter(|note| note.standing == standing);
+        let last = |note: &&Note| self.about(&note.what) == Some(*note);
+        let lines = self.notes.iter().filter(|note| note.standing == standing).filter(last);
         let lines: Vec<String> = lines
             .map(|note| format!("{}: {}", note.what, note.value))
             .collect();

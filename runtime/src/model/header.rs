@@ -172,7 +172,7 @@ pub struct ModelHeader {
     pub outputs: Vec<TensorInfo>,
     /// How often each operator occurs; other domains than the standard one as `domain::Operator`.
     pub operators: BTreeMap<String, usize>,
-    /// The tensors stored in the file.
+    /// The tensors stored in the file, constants of nodes among them.
     pub initializers: Vec<InitializerInfo>,
     /// Names of tensors whose data stand in other files.
     pub external: Vec<String>,
