@@ -54,9 +54,11 @@ pub(super) fn streaming(
     let (chunk, overlap) = match context.convention {
         Convention::IcefallCtc => {
             let frames = number(header, "T").or(shown);
-            both("decode_chunk_len", number(header, "decode_chunk_len"), "T", frames)?
+            let advance = number(header, "decode_chunk_len");
+            both(&rest, "decode_chunk_len", advance, "T", frames)?
         }
         Convention::NemoCtc => both(
+            &rest,
             "chunk_shift",
             number(header, "chunk_shift"),
             "window_size",
@@ -99,6 +101,7 @@ pub(super) fn streaming(
 
 /// Frames by which a run advances and those it is shown beyond them, from the metadata.
 fn both(
+    state: &[&TensorInfo],
     step: &str,
     advance: Option<usize>,
     whole: &str,
@@ -112,7 +115,9 @@ fn both(
             "metadata key `{step}` is {advance} and `{whole}` {shown}: a run cannot advance by that"
         ))),
         _ => Err(unsure(format!(
-            "the graph has state, but metadata key `{step}` or `{whole}` is missing: describe `streaming` in a preset"
+            "inputs beyond features and their number look like state ({}), but metadata key `{step}` or `{whole}` is \
+             missing: describe `streaming` or `given` in a preset",
+            names(state.iter().copied())
         ))),
     }
 }
