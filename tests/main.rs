@@ -4,6 +4,7 @@
 
 mod adopt;
 mod adopt_refused;
+mod adopt_streaming;
 mod cli;
 mod decoding;
 mod distill;

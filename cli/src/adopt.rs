@@ -14,10 +14,12 @@ use std::path::{Path, PathBuf};
 /// Reads what the file itself says, tells line by line what was found, given, assumed and what is missing, checks it on a
 /// probe run, and writes the same graph with the spec appended. What cannot be sure is refused, and nothing is written.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  acolyte adopt PP-OCRv4_rec.onnx -o ppocr.onnx\n  \
+#[command(
+    after_help = "Examples:\n  acolyte adopt PP-OCRv4_rec.onnx -o ppocr.onnx\n  \
                         acolyte adopt model.onnx --as nemo-ctc --tokens tokens.txt -o nemo.onnx\n  \
                         acolyte adopt wav2vec2.onnx --as wav2vec2-ctc --tokens vocab.json -o wav2vec2.onnx\n  \
-                        acolyte adopt own.onnx --preset own.json --tokens tokens.txt -o own-adopted.onnx")]
+                        acolyte adopt own.onnx --preset own.json --tokens tokens.txt -o own-adopted.onnx"
+)]
 pub struct Args {
     /// The ONNX file
     #[arg(value_name = "MODEL")]
@@ -86,7 +88,8 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
     }
     let library = Library::find()?;
     let mut report = Report::default();
-    let adopted = adopt(&library, &bytes, &adoption, &mut report).map_err(|e| e.with_path(&args.model));
+    let adopted =
+        adopt(&library, &bytes, &adoption, &mut report).map_err(|e| e.with_path(&args.model));
     if let Ok(adopted) = &adopted {
         write_whole(&args.output, adopted)?;
     }
@@ -117,9 +120,8 @@ fn line(note: &Note) -> Line<'_> {
 }
 
 fn adoption(args: &Args) -> Result<Adoption> {
-    let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).with_context(|| path.display().to_string())
-    };
+    let read =
+        |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     let mut preset = match &args.preset {
         Some(path) => Preset::from_json(&read(path)?).map_err(|e| e.with_path(path))?,
         None => Preset::default(),
@@ -127,7 +129,9 @@ fn adoption(args: &Args) -> Result<Adoption> {
     if let Some(name) = &args.convention {
         let convention = name.parse()?;
         if preset.convention.is_some_and(|other| other != convention) {
-            bail!("--as {name} and the preset's convention contradict each other: give one of them");
+            bail!(
+                "--as {name} and the preset's convention contradict each other: give one of them"
+            );
         }
         preset.convention = Some(convention);
     }
@@ -214,6 +218,9 @@ mod tests {
             what: "blank".into(),
             value: "0".into(),
         };
-        assert_eq!(serde_json::to_value(line(&note)).unwrap()["standing"], "assumed");
+        assert_eq!(
+            serde_json::to_value(line(&note)).unwrap()["standing"],
+            "assumed"
+        );
     }
 }

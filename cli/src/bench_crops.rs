@@ -50,7 +50,12 @@ pub fn run(model: &ModelArgs, files: &[PathBuf], out: &mut dyn Write) -> Result<
     let started = Instant::now();
     all(usize::MAX)?;
     let seconds = started.elapsed().as_secs_f64();
-    row(out, "1000 crops on all cores", 1e3 * seconds / images.len() as f64, "s")?;
+    row(
+        out,
+        "1000 crops on all cores",
+        1e3 * seconds / images.len() as f64,
+        "s",
+    )?;
     if let Some(bytes) = peak_memory() {
         row(out, "peak memory, all cores", bytes as f64 / 1e6, "MB")?;
     }

@@ -368,9 +368,17 @@ mod tests {
 
     #[test]
     fn tokens_without_text_show_nothing() {
-        let tokens = tokens(&["<pad>", "", "", "a", "|"], 0, WordMark::Separator("|".into())).unwrap();
+        let tokens = tokens(
+            &["<pad>", "", "", "a", "|"],
+            0,
+            WordMark::Separator("|".into()),
+        )
+        .unwrap();
         assert_eq!(tokens.text(&[1, 3, 2, 3, 4, 1, 3, 2]), "aa a");
-        assert_eq!((tokens.piece(1), tokens.contribution(2)), (None, (false, "")));
+        assert_eq!(
+            (tokens.piece(1), tokens.contribution(2)),
+            (None, (false, ""))
+        );
         assert_eq!(tokens.encode("a a").unwrap(), [3, 4, 3]);
     }
 

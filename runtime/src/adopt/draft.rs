@@ -47,7 +47,12 @@ pub fn draft(header: &ModelHeader, adoption: &Adoption, report: &mut Report) -> 
             "{} nodes, {} weights, opset {}",
             header.nodes(),
             header.parameters(),
-            header.opsets.iter().map(|(_, v)| *v).max().unwrap_or_default()
+            header
+                .opsets
+                .iter()
+                .map(|(_, v)| *v)
+                .max()
+                .unwrap_or_default()
         ),
     );
     let plan = match convention {
@@ -84,12 +89,18 @@ pub fn draft(header: &ModelHeader, adoption: &Adoption, report: &mut Report) -> 
         }
     };
     let tokens = tokens::vocabulary(listed, vocabulary, convention, preset, report)?;
-    let license = preset.license.clone().or_else(|| header.metadata("license").map(str::to_owned));
+    let license = preset
+        .license
+        .clone()
+        .or_else(|| header.metadata("license").map(str::to_owned));
     match &license {
         Some(license) => report.note(Standing::Given, "license", license),
         None => report.note(Standing::Missing, "license", "unknown"),
     }
-    let name = preset.name.clone().unwrap_or_else(|| stem(&adoption.original));
+    let name = preset
+        .name
+        .clone()
+        .unwrap_or_else(|| stem(&adoption.original));
     let mut about = BTreeMap::new();
     if !adoption.original.is_empty() {
         about.insert("original".to_owned(), adoption.original.clone());
@@ -180,7 +191,12 @@ pub(super) fn input<'h>(
         // With a single input there is nothing to confuse it with.
         (None, [only]) if preset.input.is_none() => only,
         _ => {
-            let names: Vec<String> = header.inputs.iter().take(8).map(TensorInfo::to_string).collect();
+            let names: Vec<String> = header
+                .inputs
+                .iter()
+                .take(8)
+                .map(TensorInfo::to_string)
+                .collect();
             return Err(unsure(format!(
                 "no input is called {name:?}; there are: {}",
                 names.join(", ")
@@ -225,7 +241,12 @@ fn output<'h>(
     report: &mut Report,
 ) -> Result<(&'h TensorInfo, OutputLayout)> {
     let output = header.output(&plan.output).ok_or_else(|| {
-        let names: Vec<String> = header.outputs.iter().take(8).map(TensorInfo::to_string).collect();
+        let names: Vec<String> = header
+            .outputs
+            .iter()
+            .take(8)
+            .map(TensorInfo::to_string)
+            .collect();
         unsure(format!(
             "no output is called {:?}; there are: {}",
             plan.output,
@@ -256,7 +277,10 @@ fn bare(header: &ModelHeader, preset: &Preset, report: &mut Report) -> Result<Pl
             "without a convention the preset must say `{what}`, which the file does not"
         ))
     };
-    let front_end = preset.front_end.clone().ok_or_else(|| missing("front_end"))?;
+    let front_end = preset
+        .front_end
+        .clone()
+        .ok_or_else(|| missing("front_end"))?;
     let input = match (&preset.input, header.inputs.as_slice()) {
         (Some(name), _) => name.clone(),
         (None, [only]) => only.name.clone(),

@@ -103,14 +103,18 @@ impl Files<'_> {
             let bytes = self.open(location)?;
             self.read.insert(location.to_owned(), bytes);
         }
-        let bytes = self.read.get(location).map(Vec::as_slice).unwrap_or_default();
+        let bytes = self
+            .read
+            .get(location)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let rest = bytes.get(start..);
         let part = match (rest, length) {
             (Some(rest), None) => Some(rest),
-            (Some(rest), Some(length)) => {
-                usize::try_from(length).ok().and_then(|length| rest.get(..length))
-            }
+            (Some(rest), Some(length)) => usize::try_from(length)
+                .ok()
+                .and_then(|length| rest.get(..length)),
             (None, _) => None,
         };
         part.ok_or_else(|| {
@@ -162,7 +166,9 @@ fn bounded(length: u64) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             ErrorKind::Limit,
-            format!("with its external data the model has more than {MAX_MODEL_BYTES} bytes, the most one file may have"),
+            format!(
+                "with its external data the model has more than {MAX_MODEL_BYTES} bytes, the most one file may have"
+            ),
         )),
     }
 }
@@ -197,7 +203,11 @@ mod tests {
                         _ => far.extend_from_slice(&tensor[field.start..field.end]),
                     }
                 }
-                for (key, value) in [("location", location), ("offset", offset), ("length", length)] {
+                for (key, value) in [
+                    ("location", location),
+                    ("offset", offset),
+                    ("length", length),
+                ] {
                     let mut pair = Vec::new();
                     put_bytes(&mut pair, 1, key.as_bytes());
                     put_bytes(&mut pair, 2, value.as_bytes());
@@ -226,7 +236,10 @@ mod tests {
         assert_eq!(header.parameters(), whole.parameters());
         assert_eq!(header.initializers.len(), whole.initializers.len());
         // A model without external data stays as it is.
-        assert_eq!(with_external_data(&tiny_onnx(TINY), folder.path()).unwrap(), tiny_onnx(TINY));
+        assert_eq!(
+            with_external_data(&tiny_onnx(TINY), folder.path()).unwrap(),
+            tiny_onnx(TINY)
+        );
     }
 
     #[test]

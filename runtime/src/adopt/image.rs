@@ -18,7 +18,11 @@ pub(super) fn ppocr(header: &ModelHeader, preset: &Preset, report: &mut Report) 
             report.note(Standing::Given, "front-end", "by the preset");
             line.clone()
         }
-        Some(_) => return Err(unsure("PP-OCR reads images: the preset's front_end must be a line")),
+        Some(_) => {
+            return Err(unsure(
+                "PP-OCR reads images: the preset's front_end must be a line",
+            ));
+        }
         None => conventional(fixed(image, 2), fixed(image, 1), preset.min_width, report)?,
     };
     if let Some(width) = preset.min_width {
@@ -26,7 +30,10 @@ pub(super) fn ppocr(header: &ModelHeader, preset: &Preset, report: &mut Report) 
         line.min_width = width;
     }
     if let Some(width) = fixed(image, 3) {
-        report.found("width", format!("{width}: longer lines are squeezed into it"));
+        report.found(
+            "width",
+            format!("{width}: longer lines are squeezed into it"),
+        );
         (line.min_width, line.max_width) = (width, width);
     }
     let output = match (&preset.output, header.outputs.first()) {

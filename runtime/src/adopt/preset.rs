@@ -118,9 +118,8 @@ impl Preset {
     /// # Errors
     /// [`ErrorKind::Spec`] where it does not parse or has a field that does not exist.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|e| {
-            Error::new(ErrorKind::Spec, format!("the preset: {e}")).with_source(e)
-        })
+        serde_json::from_str(text)
+            .map_err(|e| Error::new(ErrorKind::Spec, format!("the preset: {e}")).with_source(e))
     }
 }
 

@@ -20,7 +20,11 @@ pub(super) struct Measured {
 
 /// Runs the stamped model on noise of two lengths, or of its only one.
 pub(super) fn run(library: &Library, stamped: &[u8], report: &mut Report) -> Result<Measured> {
-    let model = OrtModel::from_bytes(library, stamped.to_vec(), &OrtOptions::default().with_pool(1))?;
+    let model = OrtModel::from_bytes(
+        library,
+        stamped.to_vec(),
+        &OrtOptions::default().with_pool(1),
+    )?;
     let spec = model.spec();
     let exact = spec.streaming.as_ref().map(|streaming| {
         let frames = streaming.chunk_frames + streaming.overlap_frames;
@@ -39,7 +43,9 @@ pub(super) fn run(library: &Library, stamped: &[u8], report: &mut Report) -> Res
     let mut state = ModelState::start(spec);
     for &(frames, _) in &lengths {
         let noise = noise(frames, spec);
-        let scores = model.run(noise.view(), &mut state).map_err(|e| explained(e, spec))?;
+        let scores = model
+            .run(noise.view(), &mut state)
+            .map_err(|e| explained(e, spec))?;
         outputs.push(scores);
     }
     let stride = match (outputs.as_slice(), lengths.as_slice()) {
@@ -55,7 +61,13 @@ pub(super) fn run(library: &Library, stamped: &[u8], report: &mut Report) -> Res
         _ => None,
     };
     let counts: Vec<String> = (lengths.iter().zip(&outputs))
-        .map(|((frames, _), scores)| format!("{frames} frames give {} x {}", scores.nrows(), scores.ncols()))
+        .map(|((frames, _), scores)| {
+            format!(
+                "{frames} frames give {} x {}",
+                scores.nrows(),
+                scores.ncols()
+            )
+        })
         .collect();
     report.found("probe run", counts.join(", "));
     Ok(Measured {
@@ -68,7 +80,9 @@ pub(super) fn run(library: &Library, stamped: &[u8], report: &mut Report) -> Res
 fn noise(frames: usize, spec: &ModelSpec) -> Array2<f32> {
     let mut state = 1u32;
     let (gain, offset) = match &spec.front_end {
-        FrontEnd::LogMel(mel) if mel.normalization.streams() => (2.0, 0.5 * spec.front_end.silence()),
+        FrontEnd::LogMel(mel) if mel.normalization.streams() => {
+            (2.0, 0.5 * spec.front_end.silence())
+        }
         _ => (1.0, 0.0),
     };
     Array2::from_shape_fn((frames, spec.front_end.features()), |_| {
@@ -90,10 +104,13 @@ fn explained(error: Error, spec: &ModelSpec) -> Error {
 /// What kind of numbers the outputs are: probabilities and their logarithms sum to one at every frame.
 fn kind(outputs: &[Array2<f32>]) -> OutputValues {
     let every = |holds: &dyn Fn(&[f64]) -> bool| {
-        outputs.iter().flat_map(|scores| scores.outer_iter()).all(|row| {
-            let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
-            holds(&row)
-        })
+        outputs
+            .iter()
+            .flat_map(|scores| scores.outer_iter())
+            .all(|row| {
+                let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+                holds(&row)
+            })
     };
     let one = |sum: f64| (sum - 1.0).abs() < NORMALIZED;
     if every(&|row| row.iter().all(|x| *x >= -1e-6) && one(row.iter().sum())) {
@@ -106,7 +123,11 @@ fn kind(outputs: &[Array2<f32>]) -> OutputValues {
 }
 
 /// The spec with what was measured: a stride that was said to be another is refused, one that was assumed is replaced.
-pub(super) fn settle(mut spec: ModelSpec, measured: &Measured, report: &mut Report) -> Result<ModelSpec> {
+pub(super) fn settle(
+    mut spec: ModelSpec,
+    measured: &Measured,
+    report: &mut Report,
+) -> Result<ModelSpec> {
     let noted = report.about("stride").map(|note| note.standing);
     match (measured.stride, noted) {
         (Some(stride), Some(Standing::Given | Standing::Found)) if stride != spec.stride => {
@@ -135,7 +156,10 @@ pub(super) fn settle(mut spec: ModelSpec, measured: &Measured, report: &mut Repo
     let said = spec.graph.output_values;
     let normalized = measured.values != OutputValues::Logits;
     if normalized && said != measured.values {
-        report.found("output values", format!("{:?}, not {said:?}", measured.values));
+        report.found(
+            "output values",
+            format!("{:?}, not {said:?}", measured.values),
+        );
         spec.graph.output_values = measured.values;
     } else if !normalized && said != OutputValues::Logits {
         report.found(

@@ -94,7 +94,11 @@ impl Report {
     /// What stands so at the end, as one text for the spec.
     pub(super) fn summary(&self, standing: Standing) -> String {
         let last = |note: &&Note| self.about(&note.what) == Some(*note);
-        let lines = self.notes.iter().filter(|note| note.standing == standing).filter(last);
+        let lines = self
+            .notes
+            .iter()
+            .filter(|note| note.standing == standing)
+            .filter(last);
         let lines: Vec<String> = lines
             .map(|note| format!("{}: {}", note.what, note.value))
             .collect();

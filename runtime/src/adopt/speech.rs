@@ -40,7 +40,12 @@ pub(super) fn plan(
         InputLayout::BT => (2, "B T", 1),
         InputLayout::BCHT => return Err(unsure("a model of speech takes no images")),
     };
-    rank(features, axes, letters, ": it is no export of this convention")?;
+    rank(
+        features,
+        axes,
+        letters,
+        ": it is no export of this convention",
+    )?;
     let filters = fixed(features, axis).filter(|_| layout != InputLayout::BT);
     let front_end = match &preset.front_end {
         Some(front_end) => {
@@ -63,7 +68,11 @@ pub(super) fn plan(
             value: GivenValue::Ones,
         });
     }
-    let output = match (&preset.output, header.output(names.2), header.outputs.first()) {
+    let output = match (
+        &preset.output,
+        header.output(names.2),
+        header.outputs.first(),
+    ) {
         (Some(name), ..) => name.clone(),
         (None, Some(named), _) => named.name.clone(),
         (None, None, Some(first)) => {
@@ -155,11 +164,17 @@ fn conventional(
             mel
         }
         Convention::WenetCtc => {
-            report.assumed("front-end", "Kaldi's filterbank at 16 kHz, 16-bit units, up to 8000 Hz");
+            report.assumed(
+                "front-end",
+                "Kaldi's filterbank at 16 kHz, 16-bit units, up to 8000 Hz",
+            );
             LogMelSpec::kaldi()
         }
         _ => {
-            report.assumed("front-end", "Kaldi's filterbank at 16 kHz as icefall has it, up to 7600 Hz");
+            report.assumed(
+                "front-end",
+                "Kaldi's filterbank at 16 kHz as icefall has it, up to 7600 Hz",
+            );
             LogMelSpec::icefall()
         }
     };
@@ -172,7 +187,9 @@ impl FrontEnd {
     pub(super) fn silence(&self) -> f32 {
         match self {
             Self::LogMel(mel) => match mel.log {
-                crate::spec::LogGuard::Floor(guard) | crate::spec::LogGuard::Add(guard) => guard.ln(),
+                crate::spec::LogGuard::Floor(guard) | crate::spec::LogGuard::Add(guard) => {
+                    guard.ln()
+                }
             },
             Self::Line(_) | Self::Waveform(_) => 0.0,
         }

@@ -140,7 +140,9 @@ fn wenet(
     let from_shape = shown
         .and_then(|frames| frames.checked_sub(right + 1))
         .map(|frames| frames / stride.max(1) + 1);
-    let found = number(header, "chunk_size").filter(|&n| n > 0).or(from_shape);
+    let found = number(header, "chunk_size")
+        .filter(|&n| n > 0)
+        .or(from_shape);
     let (chunk, _) = report.settle("chunk size", preset.chunk, found, WENET_CHUNK.0);
     let held = header
         .input("attn_cache")
@@ -165,7 +167,10 @@ fn wenet(
                 step: int(chunk),
             },
         ),
-        ("required_cache_size", GivenValue::Constant { value: int(cache) }),
+        (
+            "required_cache_size",
+            GivenValue::Constant { value: int(cache) },
+        ),
         ("attn_mask", GivenValue::Filled { cache, chunk }),
         ("att_mask", GivenValue::Filled { cache, chunk }),
     ] {
@@ -189,7 +194,9 @@ fn partner<'h>(
     taken: &[&str],
 ) -> Option<&'h TensorInfo> {
     let name = &input.name;
-    let other = name.replace("attn_cache", "att_cache").replace("conv_cache", "cnn_cache");
+    let other = name
+        .replace("attn_cache", "att_cache")
+        .replace("conv_cache", "cnn_cache");
     let candidates = [
         format!("new_{name}"),
         format!("next_{name}"),
@@ -211,21 +218,26 @@ fn spec(context: &Context<'_>, input: &TensorInfo, output: &TensorInfo) -> Resul
         _ => {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("state {input}: its elements must be float32 or int64; export the model so"),
+                format!(
+                    "state {input}: its elements must be float32 or int64; export the model so"
+                ),
             ));
         }
     };
-    let dims = input
-        .dims
-        .as_deref()
-        .ok_or_else(|| unsure(format!("state {input} has no shape: describe it in a preset")))?;
+    let dims = input.dims.as_deref().ok_or_else(|| {
+        unsure(format!(
+            "state {input} has no shape: describe it in a preset"
+        ))
+    })?;
     let declared = declared(context, input, dims.len());
     let mut shape = Vec::with_capacity(dims.len());
     let mut batch_axis = None;
     for (axis, dim) in dims.iter().enumerate() {
         let length = match dim {
             Dim::Fixed(length) => usize::try_from(*length).ok(),
-            Dim::Named(_) | Dim::Free => declared.as_ref().and_then(|d| d.get(axis).copied().flatten()),
+            Dim::Named(_) | Dim::Free => declared
+                .as_ref()
+                .and_then(|d| d.get(axis).copied().flatten()),
         };
         match length {
             Some(length) => shape.push(length),
@@ -264,7 +276,12 @@ fn declared(context: &Context<'_>, input: &TensorInfo, rank: usize) -> Option<Ve
             let cache = context.preset.chunk.unwrap_or(WENET_CHUNK.0)
                 * context.preset.remembered.unwrap_or(WENET_CHUNK.1);
             let each = size.checked_div(heads)?.checked_mul(2)?;
-            Some(vec![Some(get("num_blocks")?), Some(heads), Some(cache), Some(each)])
+            Some(vec![
+                Some(get("num_blocks")?),
+                Some(heads),
+                Some(cache),
+                Some(each),
+            ])
         }
         (Convention::WenetCtc, "conv_cache" | "cnn_cache") if rank == 4 => {
             let kernel = get("cnn_module_kernel")?.checked_sub(1)?;

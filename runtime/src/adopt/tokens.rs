@@ -46,7 +46,10 @@ fn object(text: &str) -> Result<Vec<String>> {
 }
 
 fn lines(text: &str) -> Result<Vec<String>> {
-    let mut lines: Vec<&str> = text.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).collect();
+    let mut lines: Vec<&str> = text
+        .split('\n')
+        .map(|l| l.strip_suffix('\r').unwrap_or(l))
+        .collect();
     if lines.last().is_some_and(|last| last.is_empty()) {
         lines.pop();
     }
@@ -132,7 +135,11 @@ pub(super) fn vocabulary(
     if let Some(expected) = vocabulary
         && expected != spec.pieces.len()
     {
-        let more = if spec.pieces.len() < expected { "few" } else { "many" };
+        let more = if spec.pieces.len() < expected {
+            "few"
+        } else {
+            "many"
+        };
         return Err(unsure(format!(
             "the list makes {} tokens with the blank, but the graph scores {expected}: it has {} too {more}",
             spec.pieces.len(),
@@ -159,7 +166,10 @@ fn paddle(
     report: &mut Report,
 ) -> Result<(Vec<String>, u32)> {
     let count = listed.len();
-    if let Some(at) = listed.iter().position(|piece| BLANKS[..4].contains(&piece.as_str())) {
+    if let Some(at) = listed
+        .iter()
+        .position(|piece| BLANKS[..4].contains(&piece.as_str()))
+    {
         return Err(unsure(format!(
             "entry {at} of the characters is {:?}: PP-OCR's lists have no blank, it comes before them; with it there \
              would be two. Take it out, or name it with `blank` in a preset",
@@ -184,7 +194,9 @@ fn paddle(
         )));
     }
     let space = spaced.then(|| " ".to_owned());
-    let pieces = std::iter::once("<blank>".to_owned()).chain(listed).chain(space);
+    let pieces = std::iter::once("<blank>".to_owned())
+        .chain(listed)
+        .chain(space);
     Ok((pieces.collect(), 0))
 }
 
@@ -290,18 +302,62 @@ mod tests {
     fn blanks_and_words_are_where_the_conventions_have_them() {
         use Convention::{IcefallCtc, NemoCtc, Ppocr, Wav2vec2Ctc, WenetCtc};
         let cases: [(&[&str], Option<usize>, Convention, u32, usize, WordMark); 6] = [
-            (&["a", "b"], Some(4), Ppocr, 0, 4, WordMark::Separator(" ".into())),
+            (
+                &["a", "b"],
+                Some(4),
+                Ppocr,
+                0,
+                4,
+                WordMark::Separator(" ".into()),
+            ),
             (&["a", "b"], Some(3), Ppocr, 0, 3, WordMark::None),
-            (&["<unk>", "\u{2581}a", "<blk>"], None, NemoCtc, 2, 3, WordMark::Prefix(WORD.into())),
-            (&[" ", "a"], Some(3), NemoCtc, 2, 3, WordMark::Separator(" ".into())),
-            (&["<blk>", "<sos/eos>", "\u{2581}a"], None, IcefallCtc, 0, 3, WordMark::Prefix(WORD.into())),
-            (&["<blank>", "<unk>", "\u{4f60}", "<sos/eos>"], None, WenetCtc, 0, 4, WordMark::None),
+            (
+                &["<unk>", "\u{2581}a", "<blk>"],
+                None,
+                NemoCtc,
+                2,
+                3,
+                WordMark::Prefix(WORD.into()),
+            ),
+            (
+                &[" ", "a"],
+                Some(3),
+                NemoCtc,
+                2,
+                3,
+                WordMark::Separator(" ".into()),
+            ),
+            (
+                &["<blk>", "<sos/eos>", "\u{2581}a"],
+                None,
+                IcefallCtc,
+                0,
+                3,
+                WordMark::Prefix(WORD.into()),
+            ),
+            (
+                &["<blank>", "<unk>", "\u{4f60}", "<sos/eos>"],
+                None,
+                WenetCtc,
+                0,
+                4,
+                WordMark::None,
+            ),
         ];
         for (listed, size, convention, blank, count, mark) in cases {
             let spec = made(listed, size, Some(convention), &Preset::default()).unwrap();
-            assert_eq!((spec.blank, spec.pieces.len(), &spec.word_mark), (blank, count, &mark));
+            assert_eq!(
+                (spec.blank, spec.pieces.len(), &spec.word_mark),
+                (blank, count, &mark)
+            );
         }
-        let spec = made(&["<pad>", "<s>", "|", "E"], None, Some(Wav2vec2Ctc), &Preset::default()).unwrap();
+        let spec = made(
+            &["<pad>", "<s>", "|", "E"],
+            None,
+            Some(Wav2vec2Ctc),
+            &Preset::default(),
+        )
+        .unwrap();
         assert_eq!((spec.blank, spec.pieces[1].as_str()), (0, ""));
         assert_eq!(spec.word_mark, WordMark::Separator("|".into()));
     }
@@ -312,9 +368,24 @@ mod tests {
         let cases: [(&[&str], Option<usize>, Option<Convention>, &str); 7] = [
             (&["a", "b"], Some(5), Some(Ppocr), "1 too few"),
             (&["a", "b", "c"], Some(3), Some(Ppocr), "2 too many"),
-            (&["<blank>", "a"], Some(4), Some(Ppocr), "there would be two"),
-            (&["<blk>", "a", "<blank>"], None, Some(IcefallCtc), "both look like the blank"),
-            (&["a", "b"], None, Some(IcefallCtc), "none of the 2 tokens is a blank"),
+            (
+                &["<blank>", "a"],
+                Some(4),
+                Some(Ppocr),
+                "there would be two",
+            ),
+            (
+                &["<blk>", "a", "<blank>"],
+                None,
+                Some(IcefallCtc),
+                "both look like the blank",
+            ),
+            (
+                &["a", "b"],
+                None,
+                Some(IcefallCtc),
+                "none of the 2 tokens is a blank",
+            ),
             (&["<blk>", "a"], Some(3), Some(NemoCtc), "1 too few"),
             (&["<blk>", "a", "a"], Some(3), None, "same piece"),
         ];
@@ -322,7 +393,10 @@ mod tests {
             let error = made(listed, size, convention, &Preset::default()).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
-        let preset = Preset { blank: Some(1), ..Preset::default() };
+        let preset = Preset {
+            blank: Some(1),
+            ..Preset::default()
+        };
         assert_eq!(made(&["a", "b"], Some(2), None, &preset).unwrap().blank, 1);
     }
 

@@ -272,7 +272,11 @@ mod tests {
     /// The definition at the top of the file, sample by sample.
     fn naive(spec: &LogMelSpec, x: &[f32]) -> Vec<Vec<f32>> {
         let framer = Framer::new(spec);
-        let (n, w, hop) = (x.len() as i64, spec.window_length as i64, spec.hop_length as i64);
+        let (n, w, hop) = (
+            x.len() as i64,
+            spec.window_length as i64,
+            spec.hop_length as i64,
+        );
         let fft = spec.fft_length as i64;
         (0..framer.count(x.len() as u64) as i64)
             .map(|t| {
@@ -292,7 +296,11 @@ mod tests {
                             if edge == Edge::Zeros || (n == 1 && repeated == 0) {
                                 return if edge == Edge::Zeros { 0.0 } else { x[0] };
                             }
-                            i = if i < 0 { -i - repeated } else { 2 * n - 2 + repeated - i };
+                            i = if i < 0 {
+                                -i - repeated
+                            } else {
+                                2 * n - 2 + repeated - i
+                            };
                         }
                         x[i as usize]
                     })

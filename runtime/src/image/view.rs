@@ -270,7 +270,12 @@ impl<'a> ImageView<'a> {
             let line = &plane.data[y * plane.stride + x * 3..];
             let pixels = line.as_chunks::<3>().0;
             for (target, byte) in out.iter_mut().zip(order) {
-                target.extend(pixels.iter().take(count).map(|pixel| f32::from(pixel[byte])));
+                target.extend(
+                    pixels
+                        .iter()
+                        .take(count)
+                        .map(|pixel| f32::from(pixel[byte])),
+                );
             }
             return;
         }

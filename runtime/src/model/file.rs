@@ -133,7 +133,10 @@ mod tests {
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(MAX_MODEL_BYTES + 1).unwrap();
         let error = ModelFile::open(&path).unwrap_err();
-        assert_eq!((error.kind(), error.path()), (ErrorKind::Limit, Some(&*path)));
+        assert_eq!(
+            (error.kind(), error.path()),
+            (ErrorKind::Limit, Some(&*path))
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::output::{nodes, scores};
 use super::pool::Pool;
 use super::provider::{candidates, register};
 use super::{
-    tensors,
     CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
+    tensors,
 };
 use crate::spec::{FrontEnd, GivenInput, GivenValue, InputLayout, ModelSpec};
 use crate::{Error, ErrorKind, Result};

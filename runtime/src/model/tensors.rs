@@ -109,8 +109,9 @@ pub(super) fn keep(
         }
         StateElement::I64 => {
             let what = || format!("output {:?}", spec.output);
-            let value = (outputs.get(&spec.output))
-                .ok_or_else(|| Error::new(ErrorKind::Inference, format!("the run gave no {}", what())))?;
+            let value = (outputs.get(&spec.output)).ok_or_else(|| {
+                Error::new(ErrorKind::Inference, format!("the run gave no {}", what()))
+            })?;
             let (shape, next) = value
                 .try_extract_tensor::<i64>()
                 .map_err(|e| failed(ErrorKind::Inference, &what(), e))?;

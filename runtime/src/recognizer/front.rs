@@ -25,7 +25,11 @@ impl fmt::Debug for Front {
 }
 
 impl Front {
-    pub(super) fn new(model: Arc<dyn CtcModel>, features: &AudioFeatures, block_frames: usize) -> Self {
+    pub(super) fn new(
+        model: Arc<dyn CtcModel>,
+        features: &AudioFeatures,
+        block_frames: usize,
+    ) -> Self {
         Self {
             stream: features.stream(),
             features: Vec::new(),

@@ -1,8 +1,6 @@
 //! The checks of a spec against itself. What it says about the graph is held against the graph in `fit`.
 
-use super::{
-    FrontEnd, GivenValue, InputLayout, ModelSpec, Role, SPEC_VERSION, StreamingSpec,
-};
+use super::{FrontEnd, GivenValue, InputLayout, ModelSpec, Role, SPEC_VERSION, StreamingSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Most feature frames of one chunk, of overlap and of delay.
@@ -160,7 +158,9 @@ fn validate_streaming(streaming: &StreamingSpec, stride: usize) -> Result<()> {
             state.shape
         );
         demand!(
-            state.batch_axis.is_none_or(|axis| axis <= state.shape.len()),
+            state
+                .batch_axis
+                .is_none_or(|axis| axis <= state.shape.len()),
             "state {:?} has {} axes besides the batch axis, which cannot be axis {:?}",
             state.input,
             state.shape.len(),

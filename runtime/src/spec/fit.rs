@@ -336,10 +336,7 @@ mod tests {
                 "its inputs are: features, state.0",
             ),
             (|s| state(s).shape[2] = 3, "has 2 where the spec says 3"),
-            (
-                |s| state(s).element = StateElement::I64,
-                "must be int64",
-            ),
+            (|s| state(s).element = StateElement::I64, "must be int64"),
             (|s| state(s).batch_axis = None, "has 4 axes"),
             (
                 |s| {
