@@ -259,6 +259,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A list, how many tokens the graph scores, the convention; the blank, the tokens there are, the mark.
+    type Good = (
+        &'static [&'static str],
+        Option<usize>,
+        Convention,
+        u32,
+        usize,
+        WordMark,
+    );
+
+    /// A list, how many tokens the graph scores, the convention, and what the refusal says.
+    type Bad = (
+        &'static [&'static str],
+        Option<usize>,
+        Option<Convention>,
+        &'static str,
+    );
+
     #[test]
     fn lists_are_read_in_every_form() {
         let expected = ["<blk>", "a", " ", "b c"].map(str::to_owned);
@@ -301,7 +319,7 @@ mod tests {
     #[test]
     fn blanks_and_words_are_where_the_conventions_have_them() {
         use Convention::{IcefallCtc, NemoCtc, Ppocr, Wav2vec2Ctc, WenetCtc};
-        let cases: [(&[&str], Option<usize>, Convention, u32, usize, WordMark); 6] = [
+        let cases: [Good; 6] = [
             (
                 &["a", "b"],
                 Some(4),
@@ -365,7 +383,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         use Convention::{IcefallCtc, NemoCtc, Ppocr};
-        let cases: [(&[&str], Option<usize>, Option<Convention>, &str); 7] = [
+        let cases: [Bad; 7] = [
             (&["a", "b"], Some(5), Some(Ppocr), "1 too few"),
             (&["a", "b", "c"], Some(3), Some(Ppocr), "2 too many"),
             (

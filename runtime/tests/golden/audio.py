@@ -73,7 +73,8 @@ def wav2vec2(x):
 
 
 def row(values):
-    return "[" + ", ".join(f"{float(v):.7e}" for v in values) + "]"
+    """The shortest digits that are the same float32."""
+    return "[" + ", ".join(np.format_float_positional(np.float32(v), trim="0") for v in values) + "]"
 
 
 def case(name, samples, features):
