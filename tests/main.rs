@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps fails with the line that did it.
 
+mod adopt;
+mod adopt_refused;
+mod adopt_streaming;
 mod camera;
 mod cli;
 mod decoding;

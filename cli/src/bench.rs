@@ -56,6 +56,8 @@ enum Part {
     Faults,
     /// Accuracy and time on crops of words, of manifests given as files
     Read,
+    /// Crops of words read on all cores, of images given as files
+    Crops,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +86,10 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         crate::bench_read::run(&args.model, &args.files, out)?;
         return Ok(Outcome::Done);
     }
+    if args.part == Part::Crops {
+        crate::bench_crops::run(&args.model, &args.files, out)?;
+        return Ok(Outcome::Done);
+    }
     if args.part == Part::Decode {
         bench_decode::run(&args.files, args.out.as_deref(), |work, value, unit| {
             row(out, work, value, unit)
@@ -103,9 +109,12 @@ pub fn run(args: &Args, out: &mut dyn Write) -> Result<Outcome> {
         Part::Faults => bench_faults::run(&opened, &sounds, out)?,
         Part::Features => features(&opened, &sounds, out)?,
         Part::Greedy => greedy(&opened, &sounds, out)?,
-        Part::Recognize | Part::Startup | Part::Hearing | Part::Read | Part::Decode => {
-            recognize(&opened, &sounds, out)?
-        }
+        Part::Recognize
+        | Part::Startup
+        | Part::Hearing
+        | Part::Read
+        | Part::Crops
+        | Part::Decode => recognize(&opened, &sounds, out)?,
     }
     Ok(Outcome::Done)
 }
@@ -124,7 +133,8 @@ pub fn row(out: &mut dyn Write, work: &str, value: f64, unit: &str) -> Result<()
 fn sounds(args: &Args, spec: &ModelSpec) -> Result<Vec<Audio>> {
     let rate = match &spec.front_end {
         FrontEnd::LogMel(mel) => mel.sample_rate,
-        _ => bail!("this model does not take log-mel features, the only kind measured here"),
+        FrontEnd::Waveform(wave) => wave.sample_rate,
+        _ => bail!("this model takes no audio"),
     };
     if args.files.is_empty() {
         if args.part == Part::Recognize {

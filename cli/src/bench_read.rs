@@ -89,6 +89,12 @@ fn measure(
         &format!("{set}: outside the model's run"),
         100.0 * (whole - alone).max(0.0) / whole,
         "%",
+    )?;
+    row(
+        out,
+        &format!("{set}: outside the model's run, a crop"),
+        (whole - alone).max(0.0) / count,
+        "ms",
     )
 }
 

@@ -90,7 +90,10 @@ fn report(path: &Path) -> Result<Report> {
     let read = ModelSpec::read(&bytes);
     let error = match &read {
         Ok(spec) => spec.check(&header).err().map(|e| e.to_string()),
-        Err(e) => Some(e.to_string()),
+        Err(e) => Some(match crate::adopt::hint(&header) {
+            Some(hint) => format!("{e}; {hint}"),
+            None => e.to_string(),
+        }),
     };
     let spec = read.ok();
     let library = Library::find();
@@ -157,15 +160,13 @@ fn ran(
 }
 
 fn latency(spec: &ModelSpec) -> Option<Latency> {
-    let FrontEnd::LogMel(mel) = &spec.front_end else {
-        return None;
-    };
+    let frames = spec.front_end.frame_rate()?;
     let streaming = spec.streaming.as_ref()?;
-    let hop = mel.hop_length as f64 / f64::from(mel.sample_rate);
+    let late = streaming.delay_frames * spec.stride + streaming.overlap_frames;
     Some(Latency {
-        frame: hop * spec.stride as f64,
-        chunk: hop * streaming.chunk_frames as f64,
-        look_ahead: hop * (streaming.delay_frames * spec.stride) as f64,
+        frame: spec.stride as f64 / frames,
+        chunk: streaming.chunk_frames as f64 / frames,
+        look_ahead: late as f64 / frames,
     })
 }
 
@@ -197,6 +198,7 @@ fn write(report: &Report, out: &mut dyn Write) -> Result<()> {
                 image.min_width,
                 image.max_width
             ),
+            FrontEnd::Waveform(wave) => format!("samples, {} Hz", wave.sample_rate),
             _ => "of a kind this program does not know".to_owned(),
         };
         line("front-end", &front_end)?;

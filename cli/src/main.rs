@@ -1,9 +1,12 @@
-//! The command `acolyte`: transcribe recordings, listen, read images, watch a camera, inspect models, score transcripts, measure.
+//! The command `acolyte`: transcribe recordings, listen, read images, watch a camera, adopt and inspect models, score
+//! transcripts, measure.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0 means that all was done, 1
 //! that something failed (the rest was still done), 2 that the command line was wrong.
 
+mod adopt;
 mod bench;
+mod bench_crops;
 mod bench_decode;
 mod bench_faults;
 mod bench_live;
@@ -43,6 +46,7 @@ enum Command {
     Devices(devices::Args),
     Read(read::Args),
     Scan(scan::Args),
+    Adopt(adopt::Args),
     Info(info::Args),
     Score(score::Args),
     Tune(tune::Args),
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
         Command::Devices(args) => devices::run(args, &mut out),
         Command::Read(args) => read::run(args, &mut out, &mut err),
         Command::Scan(args) => scan::run(args, &mut out, &mut err),
+        Command::Adopt(args) => adopt::run(args, &mut out, &mut err),
         Command::Info(args) => info::run(args, &mut out),
         Command::Score(args) => score::run(args, &mut out),
         Command::Tune(args) => tune::run(args, &mut out),

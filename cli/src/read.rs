@@ -42,6 +42,9 @@ pub struct Args {
     /// Find words with this detector of the DB kind (ONNX) instead of the locator for printed text
     #[arg(long, value_name = "FILE", requires = "find")]
     detector: Option<PathBuf>,
+    /// How that detector is fed and read, as JSON: longest, shortest, threshold, accept, unclip, mean, deviation
+    #[arg(long, value_name = "FILE", requires = "detector")]
+    detector_options: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -134,12 +137,15 @@ pub fn run(args: &Args, out: &mut dyn Write, err: &mut dyn Write) -> Result<Outc
                 .with_threads(args.model.threads)
                 .with_pool(1);
             let library = Library::find()?;
-            Some(Box::new(DbDetector::open(
-                &library,
-                file,
-                &options,
-                DbOptions::default(),
-            )?))
+            let db = match &args.detector_options {
+                Some(path) => {
+                    let named = || path.display().to_string();
+                    let text = std::fs::read_to_string(path).with_context(named)?;
+                    serde_json::from_str(&text).with_context(named)?
+                }
+                None => DbOptions::default(),
+            };
+            Some(Box::new(DbDetector::open(&library, file, &options, db)?))
         }
         (None, true) => Some(Box::new(PrintedText)),
         (None, false) => None,
@@ -449,6 +455,7 @@ mod tests {
                 input_layout: InputLayout::BCHT,
                 input_length: None,
                 label: None,
+                given: Vec::new(),
                 output: "logits".into(),
                 output_layout: OutputLayout::BV1T,
                 output_values: OutputValues::Logits,

@@ -312,6 +312,7 @@ mod tests {
                 input_layout: InputLayout::BF1T,
                 input_length: None,
                 label: None,
+                given: Vec::new(),
                 output: "logits".into(),
                 output_layout: OutputLayout::BV1T,
                 output_values: OutputValues::Logits,

@@ -24,6 +24,7 @@
 //!   features `[T, F]`, log-mel energies or the columns of a line of text.
 //! - [`model`]: the [`CtcModel`](model::CtcModel) trait, the ONNX file and its header, ONNX Runtime, providers.
 //! - [`spec`]: what a model file says about itself; nothing else in the crate knows a model by name.
+//! - [`adopt`]: other people's models, given a spec.
 //! - [`decode`]: scores `[T, V]` to readings; [`transcript`]: text, words, times, confidences.
 //! - [`capture`]: sources of live audio; [`Live`]: a source heard by a stream.
 //! - [`camera`]: sources of frames; [`Scanner`]: frames to readings that hold.
@@ -46,6 +47,7 @@
 //! prints nothing, opens no connection, and answers any input with a result or an error.
 #![forbid(unsafe_code)]
 
+pub mod adopt;
 pub mod audio;
 pub mod bootstrap;
 pub mod camera;

@@ -1,6 +1,7 @@
 //! The vocabulary: ids to text and text to ids, for characters and for word pieces.
 //!
-//! An id is a position on the last axis of `[T, V]` scores. Every id but the blank's has a *piece* of text, and
+//! An id is a position on the last axis of `[T, V]` scores. Every id but the blank's has a *piece* of text, an empty one
+//! where it shows nothing (the `<s>` of other toolkits), and
 //! the [`WordMark`] says how pieces make words: a separator between them, a prefix that begins one, a mark that
 //! continues one, or no words at all. Text made from ids is its words joined by single spaces.
 
@@ -40,7 +41,7 @@ impl Tokens {
     /// Checks `spec` and builds the tables both ways.
     ///
     /// Fails with [`ErrorKind::Spec`] on fewer than two or more than 262,144 tokens, a blank that is no
-    /// id, an empty, overlong or repeated piece, an empty word mark, or a separator that is no piece.
+    /// id, no text at all, an overlong or repeated piece, an empty word mark, or a separator that is no piece.
     pub fn new(spec: TokensSpec) -> Result<Self> {
         let refuse = |message: String| Err(Error::new(ErrorKind::Spec, message));
         let size = spec.pieces.len();
@@ -68,11 +69,14 @@ impl Tokens {
             if id == spec.blank {
                 continue;
             }
-            if piece.is_empty() || piece.len() > MAX_PIECE_BYTES {
+            if piece.len() > MAX_PIECE_BYTES {
                 return refuse(format!(
-                    "the piece of token {id} has {} bytes; 1 to {MAX_PIECE_BYTES} are allowed",
+                    "the piece of token {id} has {} bytes; at most {MAX_PIECE_BYTES} are allowed",
                     piece.len()
                 ));
+            }
+            if piece.is_empty() {
+                continue;
             }
             if let Some(first) = ids.insert(piece.clone(), id) {
                 return refuse(format!(
@@ -80,6 +84,9 @@ impl Tokens {
                 ));
             }
             longest_piece_chars = longest_piece_chars.max(piece.chars().count());
+        }
+        if ids.is_empty() {
+            return refuse("no token has a text".into());
         }
         let separator = match &spec.word_mark {
             WordMark::Separator(mark) => match ids.get(mark) {
@@ -135,12 +142,14 @@ impl Tokens {
         self.blank
     }
 
-    /// The text of a token as the model has it, marks included; none for the blank and for ids beyond V.
+    /// The text of a token as the model has it, marks included; none for the blank, for tokens without text and for ids
+    /// beyond V.
     pub fn piece(&self, id: u32) -> Option<&str> {
         if id == self.blank {
             return None;
         }
-        self.pieces.get(id as usize).map(String::as_str)
+        let piece = self.pieces.get(id as usize)?;
+        (!piece.is_empty()).then_some(piece)
     }
 
     /// The id of a piece, marks included.
@@ -160,7 +169,7 @@ impl Tokens {
 
     /// What a token adds to the text: whether it ends the word before it, and its text without marks.
     ///
-    /// The blank and ids beyond V add nothing.
+    /// The blank, tokens without text and ids beyond V add nothing.
     pub fn contribution(&self, id: u32) -> (bool, &str) {
         let Some(piece) = self.piece(id) else {
             return (false, "");
@@ -337,7 +346,7 @@ mod tests {
             (&[""], 0, WordMark::None, "1 tokens"),
             (&["", "a"], 2, WordMark::None, "blank id 2"),
             (&["", "a", "a"], 0, WordMark::None, "tokens 1 and 2"),
-            (&["a", ""], 0, WordMark::None, "token 1 has 0 bytes"),
+            (&["a", ""], 0, WordMark::None, "no token has a text"),
             (&["", &long], 0, WordMark::None, "257 bytes"),
             (&["", "a"], 0, separator(), "word separator \" \""),
             (
@@ -355,6 +364,22 @@ mod tests {
                 "{error} lacks {message}"
             );
         }
+    }
+
+    #[test]
+    fn tokens_without_text_show_nothing() {
+        let tokens = tokens(
+            &["<pad>", "", "", "a", "|"],
+            0,
+            WordMark::Separator("|".into()),
+        )
+        .unwrap();
+        assert_eq!(tokens.text(&[1, 3, 2, 3, 4, 1, 3, 2]), "aa a");
+        assert_eq!(
+            (tokens.piece(1), tokens.contribution(2)),
+            (None, (false, ""))
+        );
+        assert_eq!(tokens.encode("a a").unwrap(), [3, 4, 3]);
     }
 
     #[test]

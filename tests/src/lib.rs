@@ -4,6 +4,8 @@
 //! of training are enough to recognize it, so that whole pipelines can be tested on real numbers.
 #![allow(clippy::missing_panics_doc)] // Test helpers fail by panicking.
 
+pub mod toy_onnx;
+
 use std::path::{Path, PathBuf};
 
 /// Sample rate of the toy language.

@@ -198,16 +198,13 @@ fn build(
     names.storage = options.storage;
     let streaming = StreamingSpec {
         chunk_frames: chunk,
+        overlap_frames: 0,
         delay_frames: network.delay(),
         flush_value: 0.0,
         state: net
             .states()
             .iter()
-            .map(|state| StateSpec {
-                input: state.input.clone(),
-                output: state.output.clone(),
-                shape: state.shape.clone(),
-            })
+            .map(|state| StateSpec::new(&state.input, &state.output, state.shape.clone()))
             .collect(),
     };
     let mut about = options.about.clone();
@@ -233,6 +230,7 @@ fn build(
             input_layout: layout,
             input_length: None,
             label,
+            given: Vec::new(),
             output: "logits".to_owned(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,

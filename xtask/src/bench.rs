@@ -11,7 +11,7 @@ use crate::peers::interpreter;
 use crate::process::{self, cargo, root};
 use crate::setup;
 use crate::table::{self, Row};
-use crate::{bench_decode, bench_faults, bench_live, scene_text};
+use crate::{bench_adopt, bench_decode, bench_faults, bench_live, scene_text};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::process::Command;
@@ -108,6 +108,7 @@ pub fn run(named: &Named) -> Result<()> {
         "hearing" => return bench_live::hearing(named),
         "faults" => return bench_faults::run(named),
         "scene-text" => return scene_text::run(named),
+        "adopt" => return bench_adopt::run(named),
         _ => {}
     }
     let names: Vec<&str> = AGAINST
@@ -121,6 +122,7 @@ pub fn run(named: &Named) -> Result<()> {
             "hearing",
             "faults",
             "scene-text",
+            "adopt",
         ])
         .collect();
     bail!(

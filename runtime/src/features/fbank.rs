@@ -1,20 +1,17 @@
 //! Log-mel filterbank features: mono samples to `[T, F]`, whole or pushed in pieces, with the same bits.
 //!
-//! Frame t covers samples `[t hop, t hop + window_length)`; nothing is padded at either end, so n samples
-//! give `T = 1 + (n - window_length) / hop` frames (rounded down), or none when n is below one window.
+//! Where frames lie and how many there are is the spec's [`Framing`](crate::spec::Framing): by default frame t covers
+//! samples `[t hop, t hop + window_length)` and nothing is padded at either end.
 
+use super::framing::Framer;
 use super::log;
 use super::mel::MelBank;
 use super::stft::{Stft, Work};
-use super::validate::validate;
 use crate::spec::{LogMelSpec, Normalization};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, Axis};
 use std::fmt;
 use std::sync::Arc;
-
-/// Samples copied at a time: bounds a stream's memory whatever is pushed.
-const BLOCK: usize = 4_096;
 
 /// A log-mel front-end: tables computed once, shared by clones and streams.
 #[derive(Clone)]
@@ -26,6 +23,7 @@ struct Tables {
     spec: LogMelSpec,
     stft: Stft,
     mel: MelBank,
+    framer: Framer,
     /// Mean and inverse deviation of each feature, for [`Normalization::Fixed`].
     fixed: Option<(Vec<f32>, Vec<f32>)>,
 }
@@ -36,18 +34,21 @@ impl Fbank {
     /// # Errors
     /// [`ErrorKind::Spec`] when a field is out of its range; the message names the field.
     pub fn new(spec: &LogMelSpec) -> Result<Self> {
-        validate(spec)?;
+        spec.validate()?;
         let fixed = match &spec.normalization {
             Normalization::Fixed { mean, deviation } => {
                 Some((mean.clone(), deviation.iter().map(|d| 1.0 / d).collect()))
             }
-            Normalization::None | Normalization::Utterance { .. } => None,
+            Normalization::None | Normalization::Utterance { .. } | Normalization::Peak { .. } => {
+                None
+            }
         };
         Ok(Self {
             tables: Arc::new(Tables {
                 spec: spec.clone(),
                 stft: Stft::new(spec),
                 mel: MelBank::new(spec),
+                framer: Framer::new(spec),
                 fixed,
             }),
         })
@@ -70,43 +71,48 @@ impl Fbank {
 
     /// Number of frames T in `samples` samples.
     pub fn frames(&self, samples: usize) -> usize {
-        match samples.checked_sub(self.tables.spec.window_length) {
-            Some(rest) => 1 + rest / self.tables.spec.hop_length,
-            None => 0,
-        }
+        usize::try_from(self.tables.framer.count(samples as u64)).unwrap_or(usize::MAX)
     }
 
     /// Features `[T, F]` of a whole utterance of mono samples in [-1, 1] at
-    /// [`sample_rate`](Self::sample_rate); T is 0 when the utterance is shorter than one window.
+    /// [`sample_rate`](Self::sample_rate); T is 0 when the utterance is too short for a frame.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a sample that is not finite, [`ErrorKind::Limit`] when memory for
     /// the features cannot be had.
     pub fn compute(&self, samples: &[f32]) -> Result<Array2<f32>> {
         let mut values = Vec::new();
-        let frames = self.stream().push_any(samples, &mut values)?;
+        let mut stream = self.stream();
+        let frames = stream.push_any(samples, &mut values)? + stream.end(&mut values)?;
         let mut features = Array2::from_shape_vec((frames, self.features()), values)
             .map_err(|e| Error::new(ErrorKind::Limit, "too many features").with_source(e))?;
-        if let Normalization::Utterance { epsilon } = self.tables.spec.normalization {
-            normalize(&mut features, epsilon);
+        match self.tables.spec.normalization {
+            Normalization::Utterance { epsilon } => normalize(&mut features, epsilon),
+            Normalization::Peak {
+                range,
+                mean,
+                deviation,
+            } => {
+                let least = features.fold(f32::NEG_INFINITY, |most, x| most.max(*x)) - range;
+                features.mapv_inplace(|x| (x.max(least) - mean) / deviation);
+            }
+            Normalization::None | Normalization::Fixed { .. } => {}
         }
         Ok(features)
     }
 
     /// Whether [`stream`](Self::stream) can be used: not where the spec normalizes over the utterance.
     pub fn streams(&self) -> bool {
-        !matches!(self.spec().normalization, Normalization::Utterance { .. })
+        self.spec().normalization.streams()
     }
 
     /// A stream of frames, at its start.
     ///
-    /// A spec with [`Normalization::Utterance`] does not stream: its stream's pushes say so.
+    /// A spec that normalizes over the utterance does not stream: its stream's pushes say so.
     pub fn stream(&self) -> FbankStream {
-        let spec = &self.tables.spec;
         FbankStream {
             work: self.tables.stft.work(),
-            pending: Vec::with_capacity(spec.window_length.max(spec.hop_length) + BLOCK),
-            skip: 0,
+            framer: self.tables.framer.clone(),
             fbank: self.clone(),
         }
     }
@@ -126,10 +132,7 @@ impl fmt::Debug for Fbank {
 pub struct FbankStream {
     fbank: Fbank,
     work: Work,
-    /// Samples from the start of the next frame on.
-    pending: Vec<f32>,
-    /// Samples to drop before the next frame, where the hop is longer than the window.
-    skip: usize,
+    framer: Framer,
 }
 
 impl FbankStream {
@@ -141,81 +144,107 @@ impl FbankStream {
     /// sample that is not finite (nothing of this push is then taken); [`ErrorKind::Limit`] when `out`
     /// cannot grow.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Result<usize> {
-        if let Normalization::Utterance { .. } = self.fbank.tables.spec.normalization {
-            return Err(Error::new(
-                ErrorKind::Role,
-                "this model normalizes its features over the whole utterance, so it cannot stream: recognize \
-                 whole utterances, or use a model with fixed normalization",
-            ));
+        if !self.fbank.streams() {
+            return Err(whole_only());
         }
         self.push_any(samples, out)
     }
 
+    /// Ends the utterance: appends the frames that reach beyond its last sample, none where the spec takes whole
+    /// windows only, and returns their number. The next push starts a new utterance.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn finish(&mut self, out: &mut Vec<f32>) -> Result<usize> {
+        if !self.fbank.streams() {
+            return Err(whole_only());
+        }
+        self.end(out)
+    }
+
     /// Forgets all samples: the next push starts a new utterance.
     pub fn reset(&mut self) {
-        self.pending.clear();
-        self.skip = 0;
+        self.framer.reset();
     }
 
     fn push_any(&mut self, samples: &[f32], out: &mut Vec<f32>) -> Result<usize> {
-        if let Some(at) = samples.iter().position(|x| !x.is_finite()) {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!(
-                    "sample {at} of {} is {}: samples must be finite numbers",
-                    samples.len(),
-                    samples[at]
-                ),
-            ));
-        }
-        let tables = &*self.fbank.tables;
-        let (window, hop) = (tables.spec.window_length, tables.spec.hop_length);
-        let available = (self.pending.len() + samples.len()).saturating_sub(self.skip);
-        let expected = self.fbank.frames(available);
-        expected
-            .checked_mul(tables.spec.mels)
-            .and_then(|values| out.try_reserve(values).ok())
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Limit,
-                    format!("no memory for {expected} feature frames: cut the audio into parts"),
-                )
-            })?;
-
-        let mut frames = 0;
-        for block in samples.chunks(BLOCK) {
-            let skipped = self.skip.min(block.len());
-            self.skip -= skipped;
-            self.pending.extend_from_slice(&block[skipped..]);
-            let mut start = 0;
-            while self.pending.len() >= start + window {
-                let first = out.len();
-                out.resize(first + tables.spec.mels, 0.0);
-                tables.frame(
-                    &self.pending[start..start + window],
-                    &mut self.work,
-                    &mut out[first..],
-                )?;
-                frames += 1;
-                start += hop;
-            }
-            self.skip += start.saturating_sub(self.pending.len());
-            self.pending.drain(..start.min(self.pending.len()));
-        }
-        Ok(frames)
+        finite(samples)?;
+        let Self {
+            fbank,
+            work,
+            framer,
+        } = self;
+        let tables = &*fbank.tables;
+        reserve(framer.upcoming(samples.len()), tables.spec.mels, out)?;
+        framer.push(samples, |frame| tables.append(frame, work, out))
     }
+
+    fn end(&mut self, out: &mut Vec<f32>) -> Result<usize> {
+        let Self {
+            fbank,
+            work,
+            framer,
+        } = self;
+        let tables = &*fbank.tables;
+        reserve(framer.upcoming(0), tables.spec.mels, out)?;
+        framer.finish(|frame| tables.append(frame, work, out))
+    }
+}
+
+/// Room for `frames` more rows.
+fn reserve(frames: usize, mels: usize, out: &mut Vec<f32>) -> Result<()> {
+    let room = frames
+        .checked_mul(mels)
+        .and_then(|values| out.try_reserve(values).ok());
+    room.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Limit,
+            format!("no memory for {frames} feature frames: cut the audio into parts"),
+        )
+    })
+}
+
+/// Refuses samples that are not finite.
+pub(super) fn finite(samples: &[f32]) -> Result<()> {
+    match samples.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "sample {at} of {} is {}: samples must be finite numbers",
+                samples.len(),
+                samples[at]
+            ),
+        )),
+    }
+}
+
+/// The error of a stream of features that need the whole utterance.
+pub(super) fn whole_only() -> Error {
+    Error::new(
+        ErrorKind::Role,
+        "this model normalizes its features over the whole utterance, so it cannot stream: recognize \
+         whole utterances, or use a model with fixed normalization",
+    )
 }
 
 impl fmt::Debug for FbankStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FbankStream")
             .field("fbank", &self.fbank)
-            .field("pending", &self.pending.len())
+            .field("framer", &self.framer)
             .finish_non_exhaustive()
     }
 }
 
 impl Tables {
+    /// Appends the features `[F]` of one window of samples.
+    fn append(&self, samples: &[f32], work: &mut Work, out: &mut Vec<f32>) -> Result<()> {
+        let first = out.len();
+        out.resize(first + self.spec.mels, 0.0);
+        self.frame(samples, work, &mut out[first..])
+    }
+
     /// Features `[F]` of one window of samples.
     fn frame(&self, samples: &[f32], work: &mut Work, row: &mut [f32]) -> Result<()> {
         self.stft.process(samples, work)?;

@@ -1,11 +1,12 @@
 //! An image of a word or line to features `[T, F]`: scaled to H rows, aspect kept, normalized, padded on the right.
 //!
 //! Scaling is a triangle filter as wide as the scale along each axis (bilinear where the image grows, an average
-//! where it shrinks). A quad is rectified through its projective map, with as many samples a pixel as the scale asks
+//! where it shrinks), or that of `bilinear` where the spec asks for it and the image is whole. A quad is rectified through its projective map, with as many samples a pixel as the scale asks
 //! for. Every number depends on the image alone. F = C * H features: channel after channel, each from top to bottom.
 
+use super::bilinear;
 use crate::image::{ImageView, Projection, Quad};
-use crate::spec::{LineSpec, Normalization};
+use crate::spec::{Aspect, LineSpec, Normalization, Scaling};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 
@@ -17,7 +18,6 @@ const MAX_SAMPLES: usize = 8;
 pub struct LineReader {
     spec: LineSpec,
     fixed: Option<usize>,
-    keeps_aspect: bool,
 }
 
 /// A line ready for a model, and where it came from.
@@ -67,7 +67,6 @@ impl LineReader {
         Ok(Self {
             spec: spec.clone(),
             fixed: None,
-            keeps_aspect: true,
         })
     }
 
@@ -78,15 +77,10 @@ impl LineReader {
         self
     }
 
-    /// A reader that scales every image to exactly this height and width, whatever its aspect; unlike [`new`](Self::new)
-    /// it checks nothing, its description being made in this crate.
+    /// A reader that checks nothing, its description being made in this crate.
     #[cfg(feature = "onnx")]
-    pub(crate) fn exact(spec: &LineSpec, width: usize) -> Self {
-        Self {
-            spec: spec.clone(),
-            fixed: Some(width.max(1)),
-            keeps_aspect: false,
-        }
+    pub(crate) fn unchecked(spec: LineSpec) -> Self {
+        Self { spec, fixed: None }
     }
 
     /// The description.
@@ -103,6 +97,12 @@ impl LineReader {
         let place = Quad::rectangle(0.0, 0.0, width as f32, height as f32);
         let (columns, frames) = self.size(width as f32, height as f32);
         let mut line = self.blank(frames, columns, place.projection()?);
+        if self.spec.scaling == Scaling::Bilinear {
+            let (rows, channels) = (self.spec.height, self.spec.channels);
+            bilinear::scale(image, channels, rows, columns, &mut line.features);
+            self.normalize(&mut line);
+            return Ok(line);
+        }
         let (across, down) = (
             Taps::new(width, columns),
             Taps::new(height, self.spec.height),
@@ -192,7 +192,7 @@ impl LineReader {
     pub fn size(&self, width: f32, height: f32) -> (usize, usize) {
         let columns = self.spec.columns(width, height);
         match self.fixed {
-            Some(fixed) if !self.keeps_aspect => (fixed, fixed),
+            Some(fixed) if self.spec.aspect == Aspect::Stretch => (fixed, fixed),
             Some(fixed) => (columns.min(fixed), fixed),
             None => (columns, self.spec.padded(columns)),
         }
@@ -212,7 +212,8 @@ impl LineReader {
         for channel in 0..self.spec.channels.count() {
             let range = channel * rows..(channel + 1) * rows;
             let (mean, deviation) = match &self.spec.normalization {
-                Normalization::None => (0.0, 1.0),
+                // By the peak is for audio; `LineSpec::validate` refuses it.
+                Normalization::None | Normalization::Peak { .. } => (0.0, 1.0),
                 Normalization::Fixed { mean, deviation } => (mean[channel], deviation[channel]),
                 Normalization::Utterance { epsilon } => {
                     let (mut sum, mut squares) = (0.0f64, 0.0f64);

@@ -4,7 +4,7 @@
 //! factor, `x[-1] = x[0]`, w the window; zeros on the right up to `fft_length`; then `|X[k]|^2` or `|X[k]|`.
 
 use super::mel::MelBank;
-use crate::spec::{LogMelSpec, Spectrum, Window};
+use crate::spec::{EmphasisOver, LogMelSpec, Spectrum, Window};
 use crate::{Error, ErrorKind, Result};
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
@@ -39,7 +39,10 @@ impl Stft {
                 .map(|w| (w * f64::from(spec.scale)) as f32)
                 .collect(),
             remove_dc: spec.remove_dc,
-            pre_emphasis: spec.pre_emphasis,
+            pre_emphasis: match spec.emphasis_over {
+                EmphasisOver::Frame => spec.pre_emphasis,
+                EmphasisOver::Signal => 0.0, // Done before frames were cut.
+            },
             spectrum: spec.spectrum,
             fft: RealFftPlanner::new().plan_fft_forward(spec.fft_length),
             spectrum_length: MelBank::spectrum_length(spec),

@@ -260,6 +260,25 @@ impl<'a> ImageView<'a> {
         for plane in out.iter_mut() {
             plane.clear();
         }
+        if let (
+            Pixels::Interleaved(plane, format @ (PixelFormat::Rgb | PixelFormat::Bgr)),
+            ImageChannels::Rgb | ImageChannels::Bgr,
+        ) = (self.pixels, channels)
+        {
+            let same = (format == PixelFormat::Rgb) == (channels == ImageChannels::Rgb);
+            let order = if same { [0, 1, 2] } else { [2, 1, 0] };
+            let line = &plane.data[y * plane.stride + x * 3..];
+            let pixels = line.as_chunks::<3>().0;
+            for (target, byte) in out.iter_mut().zip(order) {
+                target.extend(
+                    pixels
+                        .iter()
+                        .take(count)
+                        .map(|pixel| f32::from(pixel[byte])),
+                );
+            }
+            return;
+        }
         for column in 0..count {
             let pixel = channels_of(self.color(x + column, y), channels);
             for (plane, value) in out.iter_mut().zip(pixel) {

@@ -1,6 +1,6 @@
 //! A model without a network, so that features, decoding and streaming are tested without ONNX Runtime.
 
-use super::{CtcModel, ModelState};
+use super::{CtcModel, ModelState, StateTensor};
 use crate::spec::ModelSpec;
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
@@ -27,7 +27,7 @@ impl FakeModel {
         let (features, pieces) = (spec.front_end.features(), spec.tokens.pieces.len());
         let delay = spec.streaming.as_ref().map_or(0, |s| s.delay_frames);
         let start = ModelState::start(&spec);
-        let sizes: Vec<usize> = start.tensors().iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = start.tensors().iter().map(StateTensor::len).collect();
         let expected: &[usize] = if delay > 0 { &[delay * pieces] } else { &[] };
         if pieces > features || sizes != expected {
             return Err(Error::new(
@@ -51,6 +51,8 @@ impl CtcModel for FakeModel {
         let (frames, width) = features.dim();
         let (stride, pieces) = (self.spec.stride, self.spec.tokens.pieces.len());
         let streams = self.spec.streaming.is_some();
+        let overlap = self.spec.streaming.as_ref().map_or(0, |s| s.overlap_frames);
+        let frames = frames.saturating_sub(overlap);
         if width != self.features || (streams && !frames.is_multiple_of(stride)) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -68,7 +70,7 @@ impl CtcModel for FakeModel {
                 *score = *feature;
             }
         }
-        let Some(late) = state.tensors_mut().first_mut() else {
+        let Some(StateTensor::F32(late)) = state.tensors_mut().first_mut() else {
             return Ok(scores);
         };
         let all: Vec<f32> = late.iter().chain(scores.iter()).copied().collect();

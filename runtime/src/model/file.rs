@@ -71,6 +71,19 @@ impl ModelFile {
 pub fn read_bytes(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let too_large = || {
+        Error::new(
+            ErrorKind::Limit,
+            format!(
+                "the file is larger than {MAX_MODEL_BYTES} bytes, the most an ONNX model can have"
+            ),
+        )
+        .with_path(path)
+    };
+    let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    if length > MAX_MODEL_BYTES {
+        return Err(too_large());
+    }
     let mut bytes = Vec::new();
     // The length is taken while reading: a device or a growing file has none that could be trusted.
     let mut bounded = file.take(MAX_MODEL_BYTES + 1);
@@ -78,13 +91,7 @@ pub fn read_bytes(path: impl AsRef<Path>) -> Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .map_err(|e| Error::io(path, e))?;
     if bytes.len() as u64 > MAX_MODEL_BYTES {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!(
-                "the file is larger than {MAX_MODEL_BYTES} bytes, the most an ONNX model can have"
-            ),
-        )
-        .with_path(path));
+        return Err(too_large());
     }
     Ok(bytes)
 }
@@ -116,6 +123,20 @@ mod tests {
             let error = ModelFile::open(&path).unwrap_err();
             assert_eq!((error.kind(), error.path()), (kind, Some(&*path)));
         }
+    }
+
+    #[test]
+    fn a_file_above_the_limit_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("huge.onnx");
+        // Sparse: it takes no room on the disk.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(MAX_MODEL_BYTES + 1).unwrap();
+        let error = ModelFile::open(&path).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.path()),
+            (ErrorKind::Limit, Some(&*path))
+        );
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum ElementType {
     I32,
     /// 64-bit signed integer.
     I64,
+    /// Truth value.
+    Bool,
     /// Another of ONNX's types, by its number there.
     Other(u64),
 }
@@ -39,6 +41,7 @@ impl ElementType {
             3 => Self::I8,
             6 => Self::I32,
             7 => Self::I64,
+            9 => Self::Bool,
             10 => Self::F16,
             11 => Self::F64,
             16 => Self::Bf16,
@@ -49,7 +52,7 @@ impl ElementType {
     /// Bytes of one element; `None` for types that are not read.
     pub fn size(self) -> Option<u64> {
         match self {
-            Self::I8 | Self::U8 => Some(1),
+            Self::I8 | Self::U8 | Self::Bool => Some(1),
             Self::F16 | Self::Bf16 => Some(2),
             Self::F32 | Self::I32 => Some(4),
             Self::F64 | Self::I64 => Some(8),
@@ -59,7 +62,7 @@ impl ElementType {
 
     /// Whether numbers of this type are weights (floats and 8-bit quantized ones), not indices or shapes.
     fn holds_weights(self) -> bool {
-        !matches!(self, Self::I32 | Self::I64 | Self::Other(_))
+        !matches!(self, Self::I32 | Self::I64 | Self::Bool | Self::Other(_))
     }
 }
 
@@ -74,6 +77,7 @@ impl fmt::Display for ElementType {
             Self::U8 => "uint8",
             Self::I32 => "int32",
             Self::I64 => "int64",
+            Self::Bool => "bool",
             Self::Other(number) => return write!(f, "ONNX type {number}"),
         })
     }
@@ -168,7 +172,7 @@ pub struct ModelHeader {
     pub outputs: Vec<TensorInfo>,
     /// How often each operator occurs; other domains than the standard one as `domain::Operator`.
     pub operators: BTreeMap<String, usize>,
-    /// The tensors stored in the file.
+    /// The tensors stored in the file, constants of nodes among them.
     pub initializers: Vec<InitializerInfo>,
     /// Names of tensors whose data stand in other files.
     pub external: Vec<String>,

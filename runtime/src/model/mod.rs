@@ -24,13 +24,15 @@ mod provider;
 #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
 mod search;
 mod sequence;
+#[cfg(feature = "onnx")]
+mod tensors;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod walk;
 pub(crate) mod wire;
 
 use crate::Result;
-use crate::spec::ModelSpec;
+use crate::spec::{ModelSpec, StateElement};
 use ndarray::{Array2, ArrayView2};
 use std::fmt;
 
@@ -58,7 +60,7 @@ pub trait CtcModel: Send + Sync + fmt::Debug {
     ///
     /// For a model that streams, T is a multiple of the stride, T' = T / stride, and `state` carries the
     /// model from one block of an utterance to the next; the delay is still in the output ([`Sequence`]
-    /// takes it out). For any other model the features are a whole utterance and `state` is empty.
+    /// takes it out). Where the spec has `overlap_frames`, T is that many more. For any other model the features are a whole utterance and `state` is empty.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for features of another F, a T that
@@ -86,30 +88,69 @@ pub trait CtcModel: Send + Sync + fmt::Debug {
     }
 }
 
-/// What a model carries from one block of an utterance to the next: one f32 tensor for each entry of the
-/// spec's `streaming.state`, batch axis left out.
+/// One tensor of a state, batch axis left out.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum StateTensor {
+    /// Floats.
+    F32(Vec<f32>),
+    /// Counts.
+    I64(Vec<i64>),
+}
+
+impl StateTensor {
+    /// Number of elements.
+    #[allow(clippy::len_without_is_empty)] // A tensor of a checked spec is never empty.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(values) => values.len(),
+            Self::I64(values) => values.len(),
+        }
+    }
+}
+
+/// What a model carries from one block of an utterance to the next: one tensor for each entry of the spec's
+/// `streaming.state`, and how many runs there were.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelState {
-    tensors: Vec<Vec<f32>>,
+    tensors: Vec<StateTensor>,
+    runs: u32,
 }
 
 impl ModelState {
     /// The state at the start of an utterance: zeros, or nothing for a model without state.
     pub fn start(spec: &ModelSpec) -> Self {
         let states = spec.streaming.iter().flat_map(|s| &s.state);
-        let sizes = states.map(|state| state.shape.iter().product());
+        let tensors = states.map(|state| {
+            let size = state.shape.iter().product();
+            match state.element {
+                StateElement::F32 => StateTensor::F32(vec![0.0; size]),
+                StateElement::I64 => StateTensor::I64(vec![0; size]),
+            }
+        });
         Self {
-            tensors: sizes.map(|size| vec![0.0; size]).collect(),
+            tensors: tensors.collect(),
+            runs: 0,
         }
     }
 
     /// The tensors in the order of the spec.
-    pub fn tensors(&self) -> &[Vec<f32>] {
+    pub fn tensors(&self) -> &[StateTensor] {
         &self.tensors
     }
 
     /// The same, for a model to write the next state into.
-    pub fn tensors_mut(&mut self) -> &mut [Vec<f32>] {
+    pub fn tensors_mut(&mut self) -> &mut [StateTensor] {
         &mut self.tensors
+    }
+
+    /// How many runs led here.
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// Counts a run.
+    pub fn count_run(&mut self) {
+        self.runs = self.runs.saturating_add(1);
     }
 }

@@ -7,13 +7,14 @@
 mod labeled;
 
 use super::header::Dim;
-use super::output::{floats, nodes, scores, shape_error};
+use super::output::{nodes, scores};
 use super::pool::Pool;
 use super::provider::{candidates, register};
 use super::{
     CpuNodes, CtcModel, Library, ModelFile, ModelState, OrtOptions, Provider, ProviderReport,
+    tensors,
 };
-use crate::spec::{FrontEnd, InputLayout, ModelSpec};
+use crate::spec::{FrontEnd, GivenInput, GivenValue, InputLayout, ModelSpec};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 use ort::session::builder::SessionBuilder;
@@ -38,8 +39,10 @@ struct Shared {
     report: ProviderReport,
     sessions: Pool<Session>,
     fixed_frames: Option<usize>,
-    /// The number of items the graph's batch axis is fixed to.
+    /// Items of a run, where the graph fixes their number.
     fixed_batch: Option<usize>,
+    /// Most items of a run.
+    most: usize,
 }
 
 impl OrtModel {
@@ -81,6 +84,7 @@ impl OrtModel {
         let (session, report) = first_session(library, &file, options)?;
         let fixed_frames = fixed_frames(&file);
         let fixed_batch = fixed_batch(&file);
+        let most = most_items(&file, fixed_batch);
         Ok(Self {
             shared: Arc::new(Shared {
                 library: library.clone(),
@@ -90,6 +94,7 @@ impl OrtModel {
                 sessions: Pool::new(options.pool, session),
                 fixed_frames,
                 fixed_batch,
+                most,
             }),
         })
     }
@@ -122,7 +127,11 @@ impl OrtModel {
             .and_then(|b| Ok(b.with_profiling(&prefix)?))
             .map_err(|e| failed(ErrorKind::Inference, "profiling", e))?;
         let mut session = commit(builder, &shared.file)?;
-        let frames = spec.streaming.as_ref().map_or(100, |s| s.chunk_frames);
+        let frames = match (&spec.front_end, &spec.streaming) {
+            (_, Some(streaming)) => streaming.chunk_frames + streaming.overlap_frames,
+            (FrontEnd::Waveform(wave), None) => wave.sample_rate as usize,
+            _ => 100,
+        };
         let frames = shared.fixed_frames.unwrap_or(frames);
         let silence = Array2::zeros((frames, spec.front_end.features()));
         let label = spec.graph.label.as_ref();
@@ -151,26 +160,44 @@ impl OrtModel {
         blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
         label: Option<&[i64]>,
     ) -> Result<Vec<Array2<f32>>> {
+        let wanted = self.shared.fixed_batch.unwrap_or(0);
+        let (Some((first, _)), true) = (blocks.first(), wanted > blocks.len()) else {
+            return self.run_full(session, blocks, label);
+        };
+        let nothing = Array2::zeros(first.dim());
+        let mut fillers = vec![ModelState::start(self.spec()); wanted - blocks.len()];
+        let mut all: Vec<(ArrayView2<'_, f32>, &mut ModelState)> = blocks
+            .iter_mut()
+            .map(|(features, state)| (features.view(), &mut **state))
+            .collect();
+        all.extend(fillers.iter_mut().map(|state| (nothing.view(), state)));
+        let mut scores = self.run_full(session, &mut all, label)?;
+        scores.truncate(blocks.len());
+        Ok(scores)
+    }
+
+    /// As [`run_on`](Self::run_on), over as many blocks as the graph takes.
+    fn run_full(
+        &self,
+        session: &mut Session,
+        blocks: &mut [(ArrayView2<'_, f32>, &mut ModelState)],
+        label: Option<&[i64]>,
+    ) -> Result<Vec<Array2<f32>>> {
         let spec = self.shared.file.spec();
         let graph = &spec.graph;
         let Some((frames, width)) = blocks.first().map(|(features, _)| features.dim()) else {
             return Ok(Vec::new());
         };
-        let items = self
-            .shared
-            .fixed_batch
-            .unwrap_or(blocks.len())
-            .max(blocks.len());
-        let missing = items - blocks.len();
-        let (b, t, f) = (items as i64, frames as i64, width as i64);
+        let (b, t, f) = (blocks.len() as i64, frames as i64, width as i64);
         let (shape, turned): (Vec<i64>, bool) = match graph.input_layout {
             InputLayout::BF1T => (vec![b, f, 1, t], true),
             InputLayout::BFT => (vec![b, f, t], true),
             InputLayout::BTF => (vec![b, t, f], false),
+            InputLayout::BT => (vec![b, t], false),
             InputLayout::BCHT => {
                 let height = match &spec.front_end {
                     FrontEnd::Line(line) => line.height as i64,
-                    FrontEnd::LogMel(_) => 1,
+                    FrontEnd::LogMel(_) | FrontEnd::Waveform(_) => 1,
                 };
                 (vec![b, f / height, height, t], true)
             }
@@ -180,26 +207,17 @@ impl OrtModel {
             false => blocks[block].0,
         };
         // One block that lies as the graph wants it is read in place.
-        let only = (items == 1).then(|| view(0));
+        let only = (blocks.len() == 1).then(|| view(0));
         let data = match only.as_ref().and_then(|view| view.to_slice()) {
             Some(slice) => Cow::Borrowed(slice),
             None => Cow::Owned(
                 (0..blocks.len())
                     .flat_map(|i| view(i).into_iter().copied())
-                    .chain(std::iter::repeat_n(0.0, missing * frames * width))
                     .collect(),
             ),
         };
-        let lengths = vec![t; items];
+        let lengths = vec![t; blocks.len()];
         let states = spec.streaming.as_ref().map_or(&[][..], |s| &s.state);
-        let before: Vec<Vec<f32>> = (0..states.len())
-            .map(|index| {
-                let parts = blocks.iter().flat_map(|(_, state)| &state.tensors()[index]);
-                let size = states[index].shape.iter().product::<usize>();
-                let zeros = std::iter::repeat_n(0.0, missing * size);
-                parts.copied().chain(zeros).collect()
-            })
-            .collect();
         let wrong = |e| failed(ErrorKind::Inference, "an input", e);
         let view = TensorRef::from_array_view((shape, &data[..])).map_err(wrong)?;
         let mut inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> =
@@ -213,27 +231,27 @@ impl OrtModel {
             let view = TensorRef::from_array_view((shape, label)).map_err(wrong)?;
             inputs.push((Cow::from(entry.input.as_str()), view.into()));
         }
-        for (entry, tensor) in states.iter().zip(&before) {
-            let axes = entry.shape.iter().map(|&n| n as i64);
-            let shape: Vec<i64> = std::iter::once(b).chain(axes).collect();
-            let view = TensorRef::from_array_view((shape, &tensor[..])).map_err(wrong)?;
-            inputs.push((Cow::from(entry.input.as_str()), view.into()));
+        let before: Vec<&ModelState> = blocks.iter().map(|(_, state)| &**state).collect();
+        for (index, entry) in states.iter().enumerate() {
+            let value = tensors::state(entry, index, &before)?;
+            inputs.push((Cow::from(entry.input.as_str()), value));
+        }
+        let runs = before.first().map_or(0, |state| state.runs());
+        for entry in &graph.given {
+            let header = self.shared.file.header();
+            let value = tensors::given(entry, header, blocks.len(), frames, runs)?;
+            inputs.push((Cow::from(entry.input.as_str()), value));
         }
         let outputs = session
             .run(inputs)
             .map_err(|e| failed(ErrorKind::Inference, "the run", e))?;
-        let mut scores = scores(spec, &outputs, items)?;
-        scores.truncate(blocks.len());
+        let scores = scores(spec, &outputs, blocks.len())?;
+        let mut after: Vec<&mut ModelState> =
+            blocks.iter_mut().map(|(_, state)| &mut **state).collect();
         for (index, entry) in states.iter().enumerate() {
-            let (shape, next) = floats(&outputs, &entry.output)?;
-            let size = entry.shape.iter().product::<usize>();
-            if next.len() != size * items {
-                return Err(shape_error(&entry.output, shape, &entry.shape));
-            }
-            for ((_, state), next) in blocks.iter_mut().zip(next.chunks_exact(size.max(1))) {
-                state.tensors_mut()[index].copy_from_slice(next);
-            }
+            tensors::keep(entry, index, &outputs, &mut after)?;
         }
+        after.iter_mut().for_each(|state| state.count_run());
         Ok(scores)
     }
 }
@@ -272,11 +290,10 @@ impl CtcModel for OrtModel {
         let together =
             |a: &(ArrayView2<'_, f32>, &mut ModelState),
              b: &(ArrayView2<'_, f32>, &mut ModelState)| { a.0.nrows() == b.0.nrows() };
-        let most = shared.fixed_batch.unwrap_or(usize::MAX);
         self.with_session(|session| {
             let mut scores = Vec::with_capacity(blocks.len());
             for equal in blocks.chunk_by_mut(together) {
-                for blocks in equal.chunks_mut(most) {
+                for blocks in equal.chunks_mut(shared.most) {
                     scores.append(&mut self.run_on(session, blocks, None)?);
                 }
             }
@@ -292,11 +309,12 @@ fn fixed_frames(file: &ModelFile) -> Option<usize> {
     let axis = match graph.input_layout {
         InputLayout::BF1T | InputLayout::BCHT => 3,
         InputLayout::BFT => 2,
-        InputLayout::BTF => 1,
+        InputLayout::BTF | InputLayout::BT => 1,
     };
+    let streaming = file.spec().streaming.as_ref();
     match dims.get(axis)? {
         Dim::Fixed(frames) => usize::try_from(*frames).ok(),
-        _ => None,
+        _ => streaming?.exact_frames(graph),
     }
 }
 
@@ -307,6 +325,22 @@ fn fixed_batch(file: &ModelFile) -> Option<usize> {
         Dim::Fixed(items) => usize::try_from(*items).ok().filter(|&items| items > 0),
         _ => None,
     }
+}
+
+/// How many utterances the graph takes at once: one, where what it is given or remembers belongs to one alone.
+fn most_items(file: &ModelFile, fixed_batch: Option<usize>) -> usize {
+    let spec = file.spec();
+    let own = |given: &GivenInput| {
+        matches!(
+            given.value,
+            GivenValue::Counter { .. } | GivenValue::Filled { .. }
+        )
+    };
+    let mut states = spec.streaming.iter().flat_map(|s| &s.state);
+    if spec.graph.given.iter().any(own) || states.any(|state| state.batch_axis.is_none()) {
+        return 1;
+    }
+    fixed_batch.unwrap_or(usize::MAX)
 }
 
 /// A session on the first provider that takes the graph, and the report on it.
@@ -430,7 +464,7 @@ mod tests {
         let kept: Vec<f32> = (0..8)
             .flat_map(|f| [features[[4, f]], features[[5, f]]])
             .collect();
-        assert_eq!(state.tensors(), [kept]);
+        assert_eq!(state.tensors(), [crate::model::StateTensor::F32(kept)]);
     }
 
     #[test]

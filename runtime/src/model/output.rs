@@ -52,10 +52,14 @@ pub(super) fn scores(
     view.outer_iter()
         .map(|scores| {
             // Minus infinity is a fair log-probability; NaN and plus infinity are scores of nothing.
-            let broken = scores
+            let first = scores
                 .axis_iter(Axis(0))
-                .position(|row| row.iter().any(|x| x.is_nan() || *x == f32::INFINITY));
-            match broken {
+                .position(|row| match row.to_slice() {
+                    // Without a way out early, the compiler takes eight at a time.
+                    Some(row) => row.iter().fold(false, |found, x| found | broken(*x)),
+                    None => row.iter().any(|x| broken(*x)),
+                });
+            match first {
                 None => Ok(scores.as_standard_layout().into_owned()),
                 Some(step) => Err(Error::new(
                     ErrorKind::Inference,
@@ -67,6 +71,11 @@ pub(super) fn scores(
             }
         })
         .collect()
+}
+
+/// Whether a score is NaN or plus infinity.
+fn broken(score: f32) -> bool {
+    score.is_nan() | (score == f32::INFINITY)
 }
 
 pub(super) fn shape_error(name: &str, found: &[i64], expected: &[usize]) -> Error {

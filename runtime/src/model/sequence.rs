@@ -4,9 +4,12 @@
 //! `(N + delay_frames) * stride` frames: the T real ones, then frames filled with `flush_value`. Its first
 //! `delay_frames` outputs are dropped and the N after them kept, so output i belongs to the input frames from
 //! `i * stride` on. The trainer does the same, and so does live use, whatever the block: T = 0 gives N = 0
-//! without a run. A model that does not stream is run once, on exactly its T frames.
+//! without a run. A model with `overlap_frames` is shown that many more in every run, which the next run is shown
+//! again; beyond the utterance's end they are flush frames too. A model that does not stream is run once, on exactly
+//! its T frames.
 
 use super::{CtcModel, ModelState};
+use crate::spec::FrontEnd;
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use std::sync::Arc;
@@ -15,7 +18,8 @@ use std::sync::Arc;
 /// enough that an hour of audio takes no more memory than half a minute.
 pub const BLOCK_FRAMES: usize = 2048;
 
-/// Most frames of an utterance for a model that cannot be run in blocks: 11 minutes at 10 ms.
+/// Most frames of an utterance for a model that cannot be run in blocks: 11 minutes at 10 ms. Where frames are samples,
+/// as many outputs.
 const MAX_WHOLE_FRAMES: usize = 1 << 16;
 
 /// By how many frames a whole-utterance graph's output may differ from `ceil(T / stride)`: unpadded
@@ -29,6 +33,12 @@ pub struct Sequence {
     state: ModelState,
     /// Feature frames per run; `None` for a model that takes whole utterances.
     block: Option<usize>,
+    /// Further frames that each run is shown.
+    overlap: usize,
+    /// Whether each run must have exactly block and overlap.
+    exact: bool,
+    /// Most frames of a model that takes whole utterances.
+    most: usize,
     /// Features not yet run, `[n, F]` in row-major order.
     pending: Vec<f32>,
     features: usize,
@@ -50,15 +60,25 @@ impl Sequence {
         let spec = model.spec();
         let stride = spec.stride.max(1);
         let streaming = spec.streaming.as_ref();
+        let overlap = streaming.map_or(0, |s| s.overlap_frames);
+        let exact = model
+            .fixed_frames()
+            .or(streaming.and_then(|s| s.exact_frames(&spec.graph)));
         let block = streaming.map(|_| {
             let block = block_frames.clamp(1, MAX_WHOLE_FRAMES);
-            model
-                .fixed_frames()
-                .unwrap_or(block.next_multiple_of(stride))
+            let fixed = exact.map(|frames| frames.saturating_sub(overlap).max(1));
+            fixed.unwrap_or(block.next_multiple_of(stride))
         });
+        let most = match spec.front_end {
+            FrontEnd::Waveform(_) => MAX_WHOLE_FRAMES.saturating_mul(stride),
+            _ => MAX_WHOLE_FRAMES,
+        };
         Self {
             state: ModelState::start(spec),
             block,
+            overlap,
+            exact: exact.is_some(),
+            most,
             pending: Vec::new(),
             features: spec.front_end.features(),
             pieces: spec.tokens.pieces.len(),
@@ -101,7 +121,7 @@ impl Sequence {
     /// Whether a block waits to be run.
     pub fn is_ready(&self) -> bool {
         let held = self.pending.len() / self.features;
-        self.block.is_some_and(|block| held >= block)
+        self.block.is_some_and(|block| held >= block + self.overlap)
     }
 
     /// Runs one block of each sequence that has one waiting, all in one batch, and returns their scores `[m, V]` in
@@ -161,13 +181,15 @@ impl Sequence {
         let delay = (self.model.spec().streaming.as_ref()).map_or(0, |s| s.delay_frames);
         let flushing = (steps + delay) * self.stride - self.frames;
         (self.pending).resize(self.pending.len() + flushing * self.features, self.flush);
+        if self.exact {
+            let held = self.pending.len() / self.features;
+            let shown = held.next_multiple_of(block) + self.overlap;
+            (self.pending).resize(shown * self.features, self.flush);
+        }
         while let Some(full) = self.next_block()? {
             self.run(full, &mut scores)?;
         }
-        if !self.pending.is_empty() {
-            if self.model.fixed_frames().is_some() {
-                self.pending.resize(block * self.features, self.flush);
-            }
+        if !self.exact && !self.pending.is_empty() {
             let rest = std::mem::take(&mut self.pending);
             self.run(self.matrix(rest)?, &mut scores)?;
         }
@@ -193,13 +215,14 @@ impl Sequence {
     fn take(&mut self, frame: ArrayView1<'_, f32>) -> Result<()> {
         self.pending.extend(frame.iter());
         self.frames += 1;
-        if self.block.is_none() && self.pending.len() / self.features > MAX_WHOLE_FRAMES {
+        if self.block.is_none() && self.pending.len() / self.features > self.most {
             return Err(Error::new(
                 ErrorKind::Limit,
                 format!(
-                    "model {:?} takes only whole utterances, of at most {MAX_WHOLE_FRAMES} frames: cut the \
-                     audio into parts, or use a model that streams",
-                    self.model.spec().name
+                    "model {:?} takes only whole utterances, of at most {} frames: cut the audio into parts, or use \
+                     a model that streams",
+                    self.model.spec().name,
+                    self.most
                 ),
             ));
         }
@@ -212,7 +235,8 @@ impl Sequence {
             return Ok(None);
         };
         let rest = self.pending.split_off(block * self.features);
-        let full = std::mem::replace(&mut self.pending, rest);
+        let mut full = std::mem::replace(&mut self.pending, rest);
+        full.extend_from_slice(&self.pending[..self.overlap * self.features]);
         self.matrix(full).map(Some)
     }
 
@@ -228,7 +252,7 @@ impl Sequence {
 
     /// Appends what a run over `frames` frames gave, checked and with the delay taken out.
     fn accept(&mut self, frames: usize, out: &Array2<f32>, scores: &mut Vec<f32>) -> Result<()> {
-        let expected = frames.div_ceil(self.stride);
+        let expected = frames.saturating_sub(self.overlap).div_ceil(self.stride);
         let slack = if self.block.is_some() { 0 } else { SLACK };
         if out.nrows().abs_diff(expected) > slack || out.ncols() != self.pieces {
             return Err(Error::new(
@@ -272,6 +296,13 @@ mod tests {
             0 => streaming.state.clear(),
             _ => streaming.state[0].shape = vec![delay, 8],
         }
+        Arc::new(FakeModel::new(spec).unwrap())
+    }
+
+    fn overlapping(delay: usize, overlap: usize) -> Arc<dyn CtcModel> {
+        let mut spec = fake(delay).spec().clone();
+        let streaming = spec.streaming.as_mut().unwrap();
+        (streaming.chunk_frames, streaming.overlap_frames) = (6, overlap);
         Arc::new(FakeModel::new(spec).unwrap())
     }
 
@@ -329,6 +360,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn frames_shown_twice_change_nothing(frames in 0usize..60, cut in 0usize..60, delay in 0usize..3, overlap in 1usize..9) {
+            let features = ramp(frames);
+            let cut = cut.min(frames);
+            let parts = [(0, cut), (cut, frames)]
+                .map(|(from, to)| features.slice_axis(Axis(0), Slice::from(from..to)));
+            let shown = scores(overlapping(delay, overlap), 999, &parts);
+            prop_assert_eq!(shown, scores(fake(delay), 4096, &[features.view()]));
+        }
+
         #[test]
         fn blocks_and_pushes_change_nothing(
             frames in 0usize..60,

@@ -192,11 +192,7 @@ pub(crate) fn tiny_onnx(tiny: Tiny) -> Vec<u8> {
 pub(crate) fn tiny_spec(tiny: Tiny) -> ModelSpec {
     let letters = ('a'..).take(tiny.size - 2).map(String::from);
     let pieces = ["<b>", " "].map(String::from);
-    let state = StateSpec {
-        input: "state.0".into(),
-        output: "next.0".into(),
-        shape: vec![tiny.size, 1, 2],
-    };
+    let state = StateSpec::new("state.0", "next.0", vec![tiny.size, 1, 2]);
     ModelSpec {
         version: SPEC_VERSION,
         name: "tiny".into(),
@@ -226,12 +222,14 @@ pub(crate) fn tiny_spec(tiny: Tiny) -> ModelSpec {
             high_hz: 8000.0,
             log: LogGuard::Floor(1e-2),
             normalization: Normalization::None,
+            ..LogMelSpec::default()
         }),
         graph: GraphSpec {
             input: "features".into(),
             input_layout: InputLayout::BF1T,
             input_length: None,
             label: None,
+            given: Vec::new(),
             output: "logits".into(),
             output_layout: OutputLayout::BV1T,
             output_values: OutputValues::Logits,
@@ -239,6 +237,7 @@ pub(crate) fn tiny_spec(tiny: Tiny) -> ModelSpec {
         stride: 2,
         streaming: tiny.state.then(|| StreamingSpec {
             chunk_frames: tiny.frames.unwrap_or(16),
+            overlap_frames: 0,
             delay_frames: tiny.delay,
             flush_value: 1e-2f32.ln(),
             state: vec![state],

@@ -189,10 +189,8 @@ impl Walk {
         for field in fields(bytes) {
             let field = field?;
             match field.number {
-                5 | 10 => {
-                    let (info, external) = tensor(field.bytes("attribute's tensor")?)?;
-                    self.outside(info.name, external);
-                }
+                // Exporters keep weights in constants too.
+                5 | 10 => self.initializer(field.bytes("attribute's tensor")?)?,
                 6 | 11 => self.graph(field.bytes("subgraph")?, depth + 1)?,
                 22 | 23 => self.sparse(field.bytes("attribute's sparse tensor")?)?,
                 _ => {}

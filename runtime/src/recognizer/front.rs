@@ -1,18 +1,18 @@
 //! From mono samples at the model's rate to scores `[T', V]`: front-end and model as one, for recordings and streams.
 
-use crate::features::{Fbank, FbankStream};
+use crate::features::{AudioFeatures, AudioStream};
 use crate::model::{CtcModel, Sequence};
 use crate::{Error, ErrorKind, Result};
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis, concatenate};
 use std::fmt;
 use std::sync::Arc;
 
 /// One run of samples on its way through front-end and model.
 pub(super) struct Front {
-    fbank: FbankStream,
+    stream: AudioStream,
     /// Features of the samples just pushed, row by row.
     features: Vec<f32>,
-    mels: usize,
+    width: usize,
     pub(super) sequence: Sequence,
 }
 
@@ -25,11 +25,15 @@ impl fmt::Debug for Front {
 }
 
 impl Front {
-    pub(super) fn new(model: Arc<dyn CtcModel>, fbank: &Fbank, block_frames: usize) -> Self {
+    pub(super) fn new(
+        model: Arc<dyn CtcModel>,
+        features: &AudioFeatures,
+        block_frames: usize,
+    ) -> Self {
         Self {
-            fbank: fbank.stream(),
+            stream: features.stream(),
             features: Vec::new(),
-            mels: fbank.features(),
+            width: features.features(),
             sequence: Sequence::new(model, block_frames),
         }
     }
@@ -45,8 +49,15 @@ impl Front {
     }
 
     /// The rest of the scores.
-    pub(super) fn finish(self) -> Result<Array2<f32>> {
-        self.sequence.finish()
+    pub(super) fn finish(mut self) -> Result<Array2<f32>> {
+        self.features.clear();
+        let frames = self.stream.finish(&mut self.features)?;
+        let last = self
+            .sequence
+            .push(view(&self.features, frames, self.width)?)?;
+        let rest = self.sequence.finish()?;
+        concatenate(Axis(0), &[last.view(), rest.view()])
+            .map_err(|e| Error::new(ErrorKind::Inference, "scores").with_source(e))
     }
 
     fn through<T>(
@@ -55,9 +66,13 @@ impl Front {
         take: impl FnOnce(&mut Sequence, ArrayView2<'_, f32>) -> Result<T>,
     ) -> Result<T> {
         self.features.clear();
-        let frames = self.fbank.push(samples, &mut self.features)?;
-        let view = ArrayView2::from_shape((frames, self.mels), &self.features)
-            .map_err(|e| Error::new(ErrorKind::Inference, "features").with_source(e))?;
+        let frames = self.stream.push(samples, &mut self.features)?;
+        let view = view(&self.features, frames, self.width)?;
         take(&mut self.sequence, view)
     }
+}
+
+fn view(features: &[f32], frames: usize, width: usize) -> Result<ArrayView2<'_, f32>> {
+    ArrayView2::from_shape((frames, width), features)
+        .map_err(|e| Error::new(ErrorKind::Inference, "features").with_source(e))
 }

@@ -8,9 +8,9 @@ use super::front::Front;
 use super::serves;
 use crate::audio::{Audio, Resampler};
 use crate::decode::{Decoder, Plan};
-use crate::features::Fbank;
+use crate::features::AudioFeatures;
 use crate::model::{BLOCK_FRAMES, CtcModel, Sequence};
-use crate::spec::{FrontEnd, LogMelSpec, ModelSpec, Normalization, Task};
+use crate::spec::{ModelSpec, Task};
 use crate::transcript::{FrameSpan, NBest, TimeSpan, Transcript};
 use crate::{Decoding, Error, ErrorKind, LogProbs, Result, Tokens};
 use ndarray::{Array2, ArrayView2, Axis, concatenate};
@@ -28,8 +28,7 @@ const BLOCK_SAMPLES: usize = 1 << 15;
 #[derive(Debug, Clone)]
 pub struct SpeechRecognizer {
     model: Arc<dyn CtcModel>,
-    mel: LogMelSpec,
-    fbank: Fbank,
+    features: AudioFeatures,
     tokens: Arc<Tokens>,
     block_frames: usize,
 }
@@ -43,10 +42,8 @@ impl SpeechRecognizer {
     pub fn new(model: impl CtcModel + 'static) -> Result<Self> {
         let spec = model.spec();
         serves(spec, Task::Speech)?;
-        let mel = log_mel(spec)?.clone();
         Ok(Self {
-            fbank: Fbank::new(&mel)?,
-            mel,
+            features: AudioFeatures::new(&spec.front_end)?,
             tokens: Arc::new(Tokens::new(spec.tokens.clone())?),
             model: Arc::new(model),
             block_frames: BLOCK_FRAMES,
@@ -78,8 +75,8 @@ impl SpeechRecognizer {
     }
 
     /// The model's front-end.
-    pub fn front_end(&self) -> &Fbank {
-        &self.fbank
+    pub fn front_end(&self) -> &AudioFeatures {
+        &self.features
     }
 
     /// The model's vocabulary.
@@ -89,8 +86,8 @@ impl SpeechRecognizer {
 
     /// Seconds from one output frame to the next.
     pub fn seconds_per_frame(&self) -> f64 {
-        let mel = &self.mel;
-        (self.spec().stride * mel.hop_length) as f64 / f64::from(mel.sample_rate)
+        let samples = self.spec().stride * self.features.hop();
+        samples as f64 / f64::from(self.features.sample_rate())
     }
 
     /// The text of a recording. A recording shorter than one window of the front-end has none.
@@ -146,15 +143,16 @@ impl SpeechRecognizer {
 
     /// Runs a recording through front-end and model, handing each block of scores to `sink`.
     fn run(&self, audio: &Audio, mut sink: impl FnMut(Array2<f32>) -> Result<()>) -> Result<()> {
-        let mel = &self.mel;
-        if let Normalization::Utterance { .. } = mel.normalization {
+        let rate = self.features.sample_rate();
+        // What does not stream, or has a least length, is taken whole.
+        if !self.features.streams() || matches!(self.features, AudioFeatures::Waveform(_)) {
             let mut sequence = Sequence::new(self.model.clone(), self.block_frames);
-            let features = self.fbank.compute(&audio.mono(mel.sample_rate)?)?;
+            let features = self.features.compute(&audio.mono(rate)?)?;
             sink(sequence.push(features.view())?)?;
             return sink(sequence.finish()?);
         }
-        let mut front = Front::new(self.model.clone(), &self.fbank, self.block_frames);
-        let mut resampler = Resampler::new(audio.sample_rate(), mel.sample_rate)?;
+        let mut front = Front::new(self.model.clone(), &self.features, self.block_frames);
+        let mut resampler = Resampler::new(audio.sample_rate(), rate)?;
         let mut resampled = Vec::new();
         for block in audio.samples().chunks(BLOCK_SAMPLES) {
             resampled.clear();
@@ -165,16 +163,6 @@ impl SpeechRecognizer {
         resampler.finish(&mut resampled)?;
         sink(front.push(&resampled)?)?;
         sink(front.finish()?)
-    }
-}
-
-fn log_mel(spec: &ModelSpec) -> Result<&LogMelSpec> {
-    match &spec.front_end {
-        FrontEnd::LogMel(mel) => Ok(mel),
-        FrontEnd::Line(_) => Err(Error::new(
-            ErrorKind::Spec,
-            "a model of speech with a front-end for images",
-        )),
     }
 }
 
@@ -197,7 +185,7 @@ mod tests {
     #[cfg(all(feature = "onnx", feature = "load-dynamic"))]
     use crate::model::testing::{TINY, tiny_spec};
     use crate::recognizer::testing::{fake, fake_spec, tones};
-    use crate::spec::Role;
+    use crate::spec::{FrontEnd, Normalization, Role};
 
     const fn is_shared<T: Clone + Send + Sync + 'static>() {}
     const _: () = is_shared::<SpeechRecognizer>();

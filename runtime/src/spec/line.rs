@@ -28,6 +28,61 @@ impl ImageChannels {
     }
 }
 
+/// What happens to an image's aspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Aspect {
+    /// Kept: the width follows from the height, and what is missing to the least width is padded on the right.
+    #[default]
+    Keep,
+    /// Lost: every image is scaled to `min_width` columns, without padding.
+    Stretch,
+}
+
+impl Aspect {
+    fn is_keep(&self) -> bool {
+        *self == Self::Keep
+    }
+}
+
+/// How pixels are computed when an image is scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Scaling {
+    /// A triangle filter as wide as the scale: bilinear where the image grows, an average where it shrinks.
+    #[default]
+    Smooth,
+    /// Two neighbors along each axis whatever the scale, in 11-bit fixed point and rounded to whole gray levels: bit for
+    /// bit what `cv2.resize` does by default, and so what models trained with OpenCV are fed.
+    Bilinear,
+}
+
+impl Scaling {
+    fn is_smooth(&self) -> bool {
+        *self == Self::Smooth
+    }
+}
+
+/// How the width of a scaled image is rounded to whole columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum WidthRounding {
+    /// To the nearest column.
+    #[default]
+    Nearest,
+    /// Up while the line is padded, down where it is wider than `min_width`, as PaddleOCR and RapidOCR do.
+    Paddle,
+}
+
+impl WidthRounding {
+    fn is_nearest(&self) -> bool {
+        *self == Self::Nearest
+    }
+}
+
 /// From an image of a word or line to features `[T, F]`, F = C * H: column t holds channel after channel, each from
 /// top to bottom.
 ///
@@ -41,7 +96,17 @@ pub struct LineSpec {
     pub height: usize,
     /// The channels.
     pub channels: ImageChannels,
-    /// Widths are rounded up to a multiple of this many columns, itself a multiple of the stride.
+    /// What happens to the aspect.
+    #[serde(default, skip_serializing_if = "Aspect::is_keep")]
+    pub aspect: Aspect,
+    /// How pixels are computed.
+    #[serde(default, skip_serializing_if = "Scaling::is_smooth")]
+    pub scaling: Scaling,
+    /// How the natural width is rounded.
+    #[serde(default, skip_serializing_if = "WidthRounding::is_nearest")]
+    pub width_rounding: WidthRounding,
+    /// Widths are rounded up to a multiple of this many columns: a multiple of the stride, or 1 for a model that takes
+    /// any width.
     pub multiple: usize,
     /// The least width in columns, padding included.
     pub min_width: usize,
@@ -59,6 +124,9 @@ impl Default for LineSpec {
         Self {
             height: 32,
             channels: ImageChannels::Gray,
+            aspect: Aspect::Keep,
+            scaling: Scaling::Smooth,
+            width_rounding: WidthRounding::Nearest,
             multiple: 16,
             min_width: 32,
             max_width: 1024,
@@ -68,6 +136,25 @@ impl Default for LineSpec {
 }
 
 impl LineSpec {
+    /// The front-end of PP-OCR's recognizers: 48 rows of blue, green and red from -1 to 1, scaled as OpenCV does, lines
+    /// padded to at least 320 columns.
+    pub fn paddle() -> Self {
+        Self {
+            height: 48,
+            channels: ImageChannels::Bgr,
+            scaling: Scaling::Bilinear,
+            width_rounding: WidthRounding::Paddle,
+            multiple: 1,
+            min_width: 320,
+            max_width: 4096,
+            normalization: Normalization::Fixed {
+                mean: vec![0.5; 3],
+                deviation: vec![0.5; 3],
+            },
+            ..Self::default()
+        }
+    }
+
     /// Features of a column: F = C * H.
     pub fn features(&self) -> usize {
         self.channels.count() * self.height
@@ -83,8 +170,20 @@ impl LineSpec {
 
     /// Columns that an image of this size is scaled to.
     pub fn columns(&self, width: f32, height: f32) -> usize {
-        let natural = self.height as f32 * width / height.max(f32::MIN_POSITIVE);
-        (natural.round().clamp(1.0, self.max_width as f32)) as usize
+        if self.aspect == Aspect::Stretch {
+            return self.min_width;
+        }
+        let ratio = f64::from(width) / f64::from(height.max(f32::MIN_POSITIVE));
+        let natural = self.height as f64 * ratio;
+        let most = self.max_width as f64;
+        let columns = match self.width_rounding {
+            WidthRounding::Nearest => natural.round(),
+            WidthRounding::Paddle => {
+                let padded = natural.floor().max(self.min_width as f64);
+                natural.ceil().min(padded)
+            }
+        };
+        columns.clamp(1.0, most) as usize
     }
 
     pub(crate) fn validate(&self, stride: usize) -> Result<()> {
@@ -94,8 +193,9 @@ impl LineSpec {
             self.height
         );
         demand!(
-            (1..=1024).contains(&self.multiple) && self.multiple.is_multiple_of(stride),
-            "multiple {} is not a multiple of stride {stride} up to 1024",
+            self.multiple == 1
+                || (1..=1024).contains(&self.multiple) && self.multiple.is_multiple_of(stride),
+            "multiple {} is neither 1 nor a multiple of stride {stride} up to 1024",
             self.multiple
         );
         demand!(
@@ -123,6 +223,10 @@ impl LineSpec {
             Normalization::Utterance { epsilon } => demand!(
                 epsilon.is_finite() && *epsilon > 0.0,
                 "epsilon {epsilon} is not positive, and an image may be of one color"
+            ),
+            Normalization::Peak { .. } => demand!(
+                false,
+                "normalization by the peak is for audio: images take constants or their own mean and deviation"
             ),
         }
         Ok(())

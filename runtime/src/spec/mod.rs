@@ -11,11 +11,22 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod audio;
+mod bounds;
 mod check;
+mod fit;
+mod graph;
 mod line;
 mod stamp;
 
-pub use line::{ImageChannels, LineSpec};
+pub use audio::{
+    Edge, EmphasisOver, Framing, LogGuard, LogMelSpec, MelScale, Spectrum, WaveformSpec, Window,
+};
+pub use graph::{
+    GivenInput, GivenValue, GraphSpec, InputLayout, LabelSpec, OutputLayout, OutputValues,
+    StateElement, StateSpec, StreamingSpec,
+};
+pub use line::{Aspect, ImageChannels, LineSpec, Scaling, WidthRounding};
 
 /// The ONNX metadata key that holds the spec.
 pub const SPEC_KEY: &str = "acolyte.spec";
@@ -83,6 +94,8 @@ pub enum FrontEnd {
     LogMel(LogMelSpec),
     /// An image of a word or line scaled to a height, `[T, F]` with F = C * H.
     Line(LineSpec),
+    /// The samples of mono audio themselves, `[T, 1]`: one frame a sample.
+    Waveform(WaveformSpec),
 }
 
 impl FrontEnd {
@@ -91,94 +104,35 @@ impl FrontEnd {
         match self {
             Self::LogMel(mel) => mel.mels,
             Self::Line(line) => line.features(),
+            Self::Waveform(_) => 1,
         }
     }
-}
 
-/// A log-mel filterbank, complete enough to name the conventions of the usual toolkits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogMelSpec {
-    /// Samples per second the model was trained on.
-    pub sample_rate: u32,
-    /// Factor on samples in [-1, 1] before anything else (Kaldi counts in 16-bit units: 32768).
-    pub scale: f32,
-    /// Whether each frame's mean is subtracted before windowing (Kaldi does).
-    pub remove_dc: bool,
-    /// Pre-emphasis `x[i] - a x[i-1]` within the frame, first sample against itself; 0 is none.
-    pub pre_emphasis: f32,
-    /// The window's shape.
-    pub window: Window,
-    /// Window length in samples.
-    pub window_length: usize,
-    /// Samples from one frame to the next.
-    pub hop_length: usize,
-    /// FFT length in samples, at least the window length; the frame is padded with zeros on the right.
-    pub fft_length: usize,
-    /// Whether filters weigh magnitude or power.
-    pub spectrum: Spectrum,
-    /// The mel scale and its normalization.
-    pub mel: MelScale,
-    /// Number of filters: F.
-    pub mels: usize,
-    /// Lower edge of the lowest filter in Hz.
-    pub low_hz: f32,
-    /// Upper edge of the highest filter in Hz.
-    pub high_hz: f32,
-    /// How the logarithm is guarded against zero.
-    pub log: LogGuard,
-    /// Mean and variance normalization.
-    pub normalization: Normalization,
-}
+    /// What is recognized from it.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::LogMel(_) | Self::Waveform(_) => Task::Speech,
+            Self::Line(_) => Task::SceneText,
+        }
+    }
 
-/// A window function of N points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Window {
-    /// `0.5 - 0.5 cos(2 pi n / (N - 1))`.
-    Hann,
-    /// `0.5 - 0.5 cos(2 pi n / N)`, as `torch.hann_window` and librosa have it.
-    HannPeriodic,
-    /// `0.54 - 0.46 cos(2 pi n / (N - 1))`.
-    Hamming,
-    /// Hann to the power 0.85 (Kaldi).
-    Povey,
-}
+    /// Frames a second, for audio.
+    pub fn frame_rate(&self) -> Option<f64> {
+        match self {
+            Self::LogMel(mel) => Some(f64::from(mel.sample_rate) / mel.hop_length.max(1) as f64),
+            Self::Waveform(wave) => Some(f64::from(wave.sample_rate)),
+            Self::Line(_) => None,
+        }
+    }
 
-/// What the mel filters weigh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Spectrum {
-    /// `|X|^2`.
-    Power,
-    /// `|X|`.
-    Magnitude,
-}
-
-/// A mel scale and how its triangles are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum MelScale {
-    /// `2595 log10(1 + f/700)`, triangles linear in Hz, height 1.
-    Htk,
-    /// `1127 ln(1 + f/700)`, triangles linear in mel, height 1, as Kaldi draws them.
-    Kaldi,
-    /// Linear to 1 kHz, logarithmic above, triangles linear in Hz with area 1 (librosa, NeMo, Whisper).
-    Slaney,
-}
-
-/// A guarded logarithm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kind", content = "value")]
-#[non_exhaustive]
-pub enum LogGuard {
-    /// `ln(max(x, value))`.
-    Floor(f32),
-    /// `ln(x + value)`.
-    Add(f32),
+    /// How the features are normalized.
+    pub fn normalization(&self) -> &Normalization {
+        match self {
+            Self::LogMel(mel) => &mel.normalization,
+            Self::Line(line) => &line.normalization,
+            Self::Waveform(wave) => &wave.normalization,
+        }
+    }
 }
 
 /// How features are normalized.
@@ -200,113 +154,23 @@ pub enum Normalization {
         /// Added to the standard deviation.
         epsilon: f32,
     },
+    /// `(max(x, M - range) - mean) / deviation` with M the largest feature of the utterance, as Whisper has it; never
+    /// streamed.
+    Peak {
+        /// How far below the largest feature the smallest may lie.
+        range: f32,
+        /// What is subtracted.
+        mean: f32,
+        /// What divides.
+        deviation: f32,
+    },
 }
 
-/// The order of the axes of the features tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum InputLayout {
-    /// `[B, F, 1, T]`: what mobile providers take.
-    #[serde(rename = "B F 1 T")]
-    BF1T,
-    /// `[B, F, T]`.
-    #[serde(rename = "B F T")]
-    BFT,
-    /// `[B, T, F]`.
-    #[serde(rename = "B T F")]
-    BTF,
-    /// `[B, C, H, T]`: images, F = C * H.
-    #[serde(rename = "B C H T")]
-    BCHT,
-}
-
-/// The order of the axes of the output tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum OutputLayout {
-    /// `[B, V, 1, T]`: what mobile providers give.
-    #[serde(rename = "B V 1 T")]
-    BV1T,
-    /// `[B, T, V]`.
-    #[serde(rename = "B T V")]
-    BTV,
-    /// `[T, B, V]`.
-    #[serde(rename = "T B V")]
-    TBV,
-}
-
-/// What the numbers of the output are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum OutputValues {
-    /// Unnormalized scores: the runtime takes their log-softmax.
-    Logits,
-    /// Natural logarithms of probabilities.
-    LogProbs,
-    /// Probabilities.
-    Probs,
-}
-
-/// The input by which an oracle teacher is told the transcript.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LabelSpec {
-    /// Its name: int64, `[1, 1, length]`, token ids.
-    pub input: String,
-    /// The most tokens it takes.
-    pub length: usize,
-    /// What stands in the places that no token takes.
-    pub padding: i64,
-}
-
-/// The graph's tensors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GraphSpec {
-    /// Name of the features input.
-    pub input: String,
-    /// Its axes.
-    pub input_layout: InputLayout,
-    /// Name of an input with the number of feature frames, `[B]` int64, where the graph has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_length: Option<String>,
-    /// The transcript's input, which an oracle teacher has and nobody else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<LabelSpec>,
-    /// Name of the output.
-    pub output: String,
-    /// Its axes.
-    pub output_layout: OutputLayout,
-    /// What its numbers are.
-    pub output_values: OutputValues,
-}
-
-/// One piece of state carried from chunk to chunk: f32, zeros at the start of an utterance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateSpec {
-    /// Graph input with the state before the chunk.
-    pub input: String,
-    /// Graph output with the state after it.
-    pub output: String,
-    /// Its axes after the batch axis, which comes first.
-    pub shape: Vec<usize>,
-}
-
-/// How a causal model is run in chunks.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StreamingSpec {
-    /// Feature frames per run in live use: a multiple of the stride.
-    pub chunk_frames: usize,
-    /// Output frames by which the output lags the input. The first that many outputs of an utterance are
-    /// dropped, and the end is flushed with `delay_frames * stride` frames of `flush_value`.
-    pub delay_frames: usize,
-    /// The (normalized) feature value an utterance's end is flushed with.
-    pub flush_value: f32,
-    /// The state tensors, empty for a graph without memory.
-    pub state: Vec<StateSpec>,
+impl Normalization {
+    /// Whether it needs no more than the frame at hand.
+    pub fn streams(&self) -> bool {
+        matches!(self, Self::None | Self::Fixed { .. })
+    }
 }
 
 /// A model's self-description.

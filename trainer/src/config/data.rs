@@ -300,6 +300,7 @@ impl FeaturesConfig {
             high_hz: self.high_hz,
             log: self.log,
             normalization,
+            ..LogMelSpec::default()
         }
     }
 

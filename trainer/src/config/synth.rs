@@ -50,6 +50,7 @@ impl ImageConfig {
             normalization: Normalization::Utterance {
                 epsilon: self.epsilon,
             },
+            ..LineSpec::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs whose arguments are checked first, with a label where the model takes one.
 
 use super::{OrtModel, commit, failed, session_builder};
-use crate::model::ModelState;
+use crate::model::{ModelState, StateTensor};
 use crate::{Error, ErrorKind, Result};
 use ndarray::{Array2, ArrayView2};
 use ort::session::Session;
@@ -65,7 +65,10 @@ impl OrtModel {
         let shared = &*self.shared;
         let spec = shared.file.spec();
         let (frames, width) = features.dim();
-        let whole_steps = spec.streaming.is_none() || frames.is_multiple_of(spec.stride);
+        let whole_steps = spec.streaming.as_ref().is_none_or(|streaming| {
+            let step = frames.checked_sub(streaming.overlap_frames);
+            step.is_some_and(|step| step > 0 && step.is_multiple_of(spec.stride))
+        });
         let fits = shared.fixed_frames.is_none_or(|fixed| fixed == frames);
         let expected = spec.front_end.features();
         if width != expected || frames == 0 || !whole_steps || !fits {
@@ -83,7 +86,7 @@ impl OrtModel {
         }
         let expected = spec.streaming.iter().flat_map(|s| &s.state);
         let expected: Vec<usize> = expected.map(|s| s.shape.iter().product()).collect();
-        if !state.tensors().iter().map(Vec::len).eq(expected) {
+        if !state.tensors().iter().map(StateTensor::len).eq(expected) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
                 format!("the state is not one of model {:?}", spec.name),

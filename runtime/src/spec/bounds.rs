@@ -1,6 +1,6 @@
-//! The bounds on every field of a log-mel spec, so that no model file can ask for absurd tables.
+//! The bounds on every field of a front-end of audio, so that no model file can ask for absurd tables.
 
-use crate::spec::{LogGuard, LogMelSpec, Normalization};
+use super::{LogGuard, LogMelSpec, Normalization, WaveformSpec};
 use crate::{Error, ErrorKind, Result};
 
 /// Samples per second a front-end may ask for.
@@ -11,10 +11,52 @@ const MAX_FFT: usize = 1 << 16;
 const MAX_HOP: usize = 1 << 20;
 /// Most mel filters.
 const MAX_MELS: usize = 1 << 10;
+/// Longest receptive field in samples.
+const MAX_SHORTEST: usize = 1 << 20;
 /// Largest factor on samples, far above the 32768 of 16-bit units.
 const MAX_SCALE: f32 = 1_048_576.0;
-/// Refuses a spec with a field out of range, naming it.
-pub(super) fn validate(spec: &LogMelSpec) -> Result<()> {
+
+impl LogMelSpec {
+    /// Refuses a spec with a field out of range, naming it.
+    pub(crate) fn validate(&self) -> Result<()> {
+        log_mel(self)
+    }
+}
+
+impl WaveformSpec {
+    /// Refuses a spec with a field out of range, naming it.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let problem = if !RATES.contains(&self.sample_rate) {
+            format!(
+                "sample_rate is {}, expected {} to {}",
+                self.sample_rate,
+                RATES.start(),
+                RATES.end()
+            )
+        } else if !(1..=MAX_SHORTEST).contains(&self.shortest) {
+            format!(
+                "shortest is {}, expected 1 to {MAX_SHORTEST}",
+                self.shortest
+            )
+        } else {
+            match &self.normalization {
+                Normalization::None => return Ok(()),
+                Normalization::Utterance { epsilon } if epsilon.is_finite() && *epsilon > 0.0 => {
+                    return Ok(());
+                }
+                other => format!(
+                    "normalization is {other:?}, expected none, or over the utterance with a positive epsilon"
+                ),
+            }
+        };
+        Err(Error::new(
+            ErrorKind::Spec,
+            format!("the waveform front-end cannot be built: {problem}; mend the model's spec"),
+        ))
+    }
+}
+
+fn log_mel(spec: &LogMelSpec) -> Result<()> {
     let nyquist = spec.sample_rate as f32 / 2.0;
     let guard = match spec.log {
         LogGuard::Floor(value) | LogGuard::Add(value) => value,
@@ -76,6 +118,22 @@ pub(super) fn validate(spec: &LogMelSpec) -> Result<()> {
     }
     match &spec.normalization {
         Normalization::None => Ok(()),
+        Normalization::Peak {
+            range,
+            mean,
+            deviation,
+        } if range.is_finite()
+            && *range > 0.0
+            && mean.is_finite()
+            && deviation.is_normal()
+            && *deviation > 0.0 =>
+        {
+            Ok(())
+        }
+        Normalization::Peak { .. } => Err(invalid(format!(
+            "normalization is {:?}, expected a positive range and deviation and a finite mean",
+            spec.normalization
+        ))),
         Normalization::Utterance { epsilon } if epsilon.is_finite() && *epsilon > 0.0 => Ok(()),
         Normalization::Utterance { epsilon } => Err(invalid(format!(
             "normalization has epsilon {epsilon}, expected a positive number"
@@ -117,7 +175,7 @@ fn invalid(problem: String) -> Error {
 mod tests {
     use super::*;
     use crate::features::Fbank;
-    use crate::spec::{MelScale, Spectrum, Window};
+    use crate::spec::{Edge, EmphasisOver, Framing, MelScale, Spectrum, Window};
     use proptest::prelude::*;
 
     /// A change that spoils a spec.
@@ -127,7 +185,7 @@ mod tests {
     fn every_bad_field_is_named() {
         let fixed = |mean, deviation| Normalization::Fixed { mean, deviation };
         assert!(Fbank::new(&LogMelSpec::default()).is_ok());
-        let cases: [(Spoil, &str); 19] = [
+        let cases: [(Spoil, &str); 20] = [
             (|s| s.sample_rate = 0, "sample_rate is 0"),
             (|s| s.sample_rate = u32::MAX, "sample_rate is 4294967295"),
             (|s| s.scale = 0.0, "scale is 0"),
@@ -149,6 +207,16 @@ mod tests {
             (
                 |s| s.normalization = Normalization::Utterance { epsilon: -1.0 },
                 "epsilon -1",
+            ),
+            (
+                |s| {
+                    s.normalization = Normalization::Peak {
+                        range: 0.0,
+                        mean: 0.0,
+                        deviation: 1.0,
+                    };
+                },
+                "range: 0.0",
             ),
         ];
         let mut specs: Vec<(LogMelSpec, &str)> = cases
@@ -232,9 +300,16 @@ mod tests {
                 scale: factors.0,
                 remove_dc: choices.3,
                 pre_emphasis: factors.1,
+                emphasis_over: [EmphasisOver::Frame, EmphasisOver::Signal][choices.1],
                 window: [Window::Hann, Window::HannPeriodic, Window::Hamming, Window::Povey][choices.0],
                 window_length: shape.0,
                 hop_length: shape.1,
+                framing: [
+                    Framing::Whole,
+                    Framing::Mirrored,
+                    Framing::Centered { edge: Edge::Mirror },
+                    Framing::CenteredShort { edge: Edge::Zeros },
+                ][choices.0],
                 fft_length: shape.2,
                 spectrum: [Spectrum::Power, Spectrum::Magnitude][choices.1],
                 mel: [MelScale::Htk, MelScale::Kaldi, MelScale::Slaney][choices.2],
@@ -249,7 +324,8 @@ mod tests {
                 Ok(fbank) => {
                     let samples = vec![sample; spec.window_length];
                     let features = fbank.compute(&samples).unwrap();
-                    prop_assert_eq!(features.dim(), (1, spec.mels));
+                    prop_assert_eq!(features.dim(), (fbank.frames(samples.len()), spec.mels));
+                    prop_assert!(spec.framing != Framing::Whole || features.nrows() == 1);
                 }
             }
         }
