@@ -49,6 +49,15 @@ fn speech(element: i32, dims: &[&str]) -> ToyOnnx {
         .meta("comment", "ctc")
 }
 
+/// What is wrong, the file, how it is to be adopted, the kind of the refusal, and words of its message.
+type Case = (
+    &'static str,
+    Vec<u8>,
+    Adoption,
+    ErrorKind,
+    &'static [&'static str],
+);
+
 fn refused(bytes: &[u8], adoption: &Adoption) -> (ErrorKind, String) {
     let mut report = Report::default();
     let error = adopt(&library(), bytes, adoption, &mut report).expect_err("refused");
@@ -69,7 +78,7 @@ fn each_bad_model_is_refused_by_name() {
         .output("log_probs", FLOAT, &["N", "T", "6"]);
     let unknown =
         speech(FLOAT, &["N", "T", "80"]).node("NoSuchOperator", &["scores"], "never", None);
-    let cases: [(&str, Vec<u8>, Adoption, ErrorKind, &[&str]); 22] = [
+    let cases: [Case; 22] = [
         (
             "wrong convention",
             good.bytes(),
