@@ -27,12 +27,12 @@ pub use external::with_external_data;
 pub use preset::{Convention, Preset};
 pub use report::{Note, Report, Standing};
 
-#[cfg(feature = "onnx")]
-use crate::Library;
 use crate::model::header::ModelHeader;
 #[cfg(feature = "onnx")]
 use crate::model::{ModelFile, OrtModel, OrtOptions, read_bytes};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
+#[cfg(feature = "onnx")]
+use crate::{Library, Result};
 #[cfg(feature = "onnx")]
 use std::path::Path;
 
