@@ -50,13 +50,23 @@ pub struct Args {
     #[arg(long, conflicts_with = "region")]
     find: bool,
     /// Read at most so many frames a second, always the newest; 0 sets no limit
-    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10.0,
+        allow_negative_numbers = true
+    )]
     rate: f64,
     /// Read every frame, and let the input wait: what is done with a folder without --fps
     #[arg(long)]
     every_frame: bool,
     /// Play a folder, or standard input, as a camera with so many frames a second
-    #[arg(long, value_name = "N", conflicts_with = "every_frame")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "every_frame",
+        allow_negative_numbers = true
+    )]
     fps: Option<f64>,
     /// Least sharpness: variance of the Laplacian, in squared levels of 255; 0 reads blurred frames too
     #[arg(long, value_name = "V", default_value_t = ScanOptions::default().sharpness)]
