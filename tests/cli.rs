@@ -277,6 +277,16 @@ fn compare_measures_models_side_by_side() {
     );
     assert!(stdout(&output).contains("| RTF |"));
 
+    let words = sample("words.jsonl");
+    let crops = run(&["compare", "scene-tiny", "--data", text(&words)]);
+    assert!(crops.status.success(), "{}", stderr(&crops));
+    assert!(stdout(&crops).starts_with("4 crops"));
+    assert!(
+        stdout(&crops).contains("| - |") && stdout(&crops).contains("| 0.00 [0.0, 0.0] | 0.00 |")
+    );
+    let mixed = run(&["compare", "speech-tiny", "--data", text(&words)]);
+    assert!(stderr(&mixed).contains("hears recordings"));
+
     let missing = run(&["compare", "speech-tiny", "--data", "no-such.jsonl"]);
     assert!(!missing.status.success());
     assert!(stderr(&missing).contains("no-such.jsonl"));

@@ -4,8 +4,23 @@ use acolyte::audio::Audio;
 use acolyte::metrics::{ErrorCounts, char_errors};
 use acolyte::model::ModelFile;
 use acolyte::spec::{ModelSpec, Role, SPEC_VERSION};
-use acolyte::{Decoding, ErrorKind, SpeechRecognizer};
-use acolyte_tests::{library, sample, speech_tiny};
+use acolyte::{Decoding, ErrorKind, Image, SpeechRecognizer, TextRecognizer};
+use acolyte_tests::{library, sample, scene_tiny, speech_tiny};
+
+#[test]
+fn the_shipped_model_reads_the_sample_words() {
+    let reader = TextRecognizer::builder(&library())
+        .open(scene_tiny())
+        .unwrap();
+    assert_eq!(reader.spec().role, Role::Student);
+    let manifest = std::fs::read_to_string(sample("words.jsonl")).unwrap();
+    for line in manifest.lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let image = Image::open(sample(row["image"].as_str().unwrap())).unwrap();
+        let read = reader.recognize(image.view(), &Decoding::greedy()).unwrap();
+        assert_eq!(read.text, row["text"].as_str().unwrap());
+    }
+}
 
 fn open(bytes: Vec<u8>) -> acolyte::Result<SpeechRecognizer> {
     SpeechRecognizer::builder(&library()).from_bytes(bytes)

@@ -204,6 +204,17 @@ pub fn speech_tiny() -> PathBuf {
     path
 }
 
+/// The shipped model of scene text.
+pub fn scene_tiny() -> PathBuf {
+    let path = repository().join("models/scene-tiny/model.onnx");
+    assert!(
+        path.is_file(),
+        "{} is part of the repository",
+        path.display()
+    );
+    path
+}
+
 /// A sample recording of the repository.
 pub fn sample(name: &str) -> PathBuf {
     let path = repository().join("examples/samples").join(name);
