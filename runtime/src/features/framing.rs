@@ -189,10 +189,9 @@ impl Framer {
     /// The sample `back` before the last of the first `real` pending ones.
     fn before_end(&self, real: usize, back: usize) -> f32 {
         // What was made up before sample 0 continues the mirror, so audio of any length is mirrored as often as needed.
-        let at = real.checked_sub(back + 1);
-        at.and_then(|at| self.pending.get(at))
-            .copied()
-            .unwrap_or_default()
+        // Only of a single sample is there less, and its mirror is that sample everywhere.
+        let at = real.saturating_sub(back + 1);
+        self.pending.get(at).copied().unwrap_or_default()
     }
 
     fn cut(&mut self, frame: &mut impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
@@ -324,6 +323,9 @@ mod tests {
         let short = cut(Framing::CenteredShort { edge: Edge::Zeros });
         assert_eq!(short.len(), 3);
         assert_eq!(short[0], [0., 0., 1., 2.]);
+        let one = Framing::Centered { edge: Edge::Mirror };
+        let one = frames(&mut Framer::new(&spec(one, 7, 1, 7)), &[&[5.0]]);
+        assert_eq!(one, [[5.0; 7]; 2]);
     }
 
     #[test]
