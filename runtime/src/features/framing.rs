@@ -137,8 +137,7 @@ impl Framer {
                 let beyond = at - real;
                 let value = match self.beyond {
                     Beyond::Nothing | Beyond::Zeros => 0.0,
-                    Beyond::Mirror => self.before_end(real, beyond + 1),
-                    Beyond::MirrorRepeated => self.before_end(real, beyond),
+                    Beyond::Mirror | Beyond::MirrorRepeated => self.after_end(real, beyond),
                 };
                 self.pending.push(value);
             }
@@ -186,12 +185,20 @@ impl Framer {
         self.begun = true;
     }
 
-    /// The sample `back` before the last of the first `real` pending ones.
-    fn before_end(&self, real: usize, back: usize) -> f32 {
-        // What was made up before sample 0 continues the mirror, so audio of any length is mirrored as often as needed.
-        // Only of a single sample is there less, and its mirror is that sample everywhere.
-        let at = real.saturating_sub(back + 1);
-        self.pending.get(at).copied().unwrap_or_default()
+    /// What stands `k` samples beyond the first that follows the first `real` pending ones.
+    fn after_end(&self, real: usize, k: usize) -> f32 {
+        let repeated = self.beyond == Beyond::MirrorRepeated;
+        let at = match usize::try_from(self.samples) {
+            // All of a short audio is still here, and is mirrored as often as needed.
+            Ok(all) if all > 0 && real == self.lead + all => {
+                Some(self.lead + folded(all + k, all, repeated))
+            }
+            // Of a longer one there is a margin to look back on.
+            _ => real.checked_sub(k + 1 + usize::from(!repeated)),
+        };
+        at.and_then(|at| self.pending.get(at))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn cut(&mut self, frame: &mut impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
