@@ -10,9 +10,8 @@
 //!     .provider(Provider::Cpu)
 //!     .open("models/speech-tiny/model.onnx")?;
 //! let said = speech.recognize(&Audio::open("hello.wav")?, &Decoding::greedy())?;
-//! for word in &said.words {
-//!     println!("{} {:.2} s {:.2}", word.text, word.span.start, word.confidence);
-//! }
+//! let sure = said.words.iter().filter(|word| word.confidence > 0.9);
+//! let starts: Vec<(&str, f64)> = sure.map(|word| (word.text.as_str(), word.span.start)).collect();
 //! # Ok(())
 //! # }
 //! # #[cfg(not(all(feature = "onnx", feature = "load-dynamic")))]
