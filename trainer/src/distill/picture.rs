@@ -1,6 +1,6 @@
 //! Pictures of an utterance over time, as SVG: heat maps, and posteriors as lines.
 
-use super::report::escaped;
+use crate::report::svg::escape;
 use ndarray::ArrayView2;
 use std::fmt::Write;
 
@@ -59,7 +59,7 @@ impl Picture {
             self.body,
             "<text x=\"2\" y=\"{:.0}\" font-size=\"12\">{}</text>",
             self.height + 13.0,
-            escaped(text)
+            escape(text)
         );
         self.height += TITLE;
     }
@@ -153,7 +153,7 @@ impl Picture {
                     labels,
                     "<text x=\"{x:.1}\" y=\"{:.1}\" font-size=\"11\" text-anchor=\"middle\">{}</text>",
                     self.height + 10.0,
-                    escaped(shown)
+                    escape(shown)
                 );
             }
             last = symbol;

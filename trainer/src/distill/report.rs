@@ -7,6 +7,7 @@ use super::picture::{Picture, Trace};
 use super::stages::{Distilled, Workshop};
 use crate::Result;
 use crate::config::Recipe;
+use crate::report::svg::escape;
 use crate::report::{Metrics, word_errors_over_epochs};
 use crate::teacher::align::{deviation, moves, spikes};
 use crate::teacher::ask::{Aligner, Answer, Question, Teacher};
@@ -29,25 +30,10 @@ pub(super) struct Page<'a> {
     pub distilled: &'a Distilled,
 }
 
-/// `text` with the characters that mean something in HTML written out.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 impl Page<'_> {
     /// The page.
     pub fn html(&self) -> Result<String> {
-        let name = escaped(&self.recipe.name);
+        let name = escape(&self.recipe.name);
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title>\n<style>\
              body{{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}}\
@@ -59,7 +45,7 @@ impl Page<'_> {
         self.trainings(&mut out);
         self.findings(&mut out);
         self.pictures(&mut out)?;
-        let recipe = escaped(&self.recipe.to_toml()?);
+        let recipe = escape(&self.recipe.to_toml()?);
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
@@ -213,6 +199,6 @@ impl Page<'_> {
         if let Some(attention) = &theirs.attention {
             picture.heat("attention", attention.t(), true);
         }
-        format!("<h3>{}</h3>\n{}\n", escaped(&said), picture.svg())
+        format!("<h3>{}</h3>\n{}\n", escape(&said), picture.svg())
     }
 }
