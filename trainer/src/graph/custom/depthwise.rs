@@ -7,7 +7,7 @@
 //! the dot product of dy with as many numbers of x in one piece. Several taps are computed together, so that a number
 //! of dy is loaded once for all of them.
 
-use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
+use super::kernel::{Geometry, Kernel, axes, misuse, operand, parallel};
 use crate::simd::{LANES, lanes, total, vectorized};
 use ort::operator::ComputeContext;
 use ort::value::TensorElementType::Float32;
@@ -23,23 +23,9 @@ pub(super) const WEIGHT_GRADIENT: Kernel<Geometry> = Kernel {
     name: "DepthwiseWeightGrad",
     inputs: &[Float32; 2],
     outputs: 1,
-    read: |info| {
-        Ok(Geometry {
-            kernel: list(info, "kernel")?,
-            strides: list(info, "strides")?,
-            pads: list(info, "pads")?,
-            dilations: list(info, "dilations")?,
-        })
-    },
+    read: Geometry::read,
     compute,
 };
-
-pub(super) struct Geometry {
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    pads: [usize; 4],
-    dilations: [usize; 2],
-}
 
 fn compute(context: &ComputeContext, geometry: &Geometry) -> ort::Result<()> {
     let (x, dy) = (operand(context, 0)?, operand(context, 1)?);

@@ -60,6 +60,26 @@ pub(super) fn list<const N: usize>(
         .ok_or_else(|| misuse(&format!("expected the attribute {name} of {N} numbers")))
 }
 
+/// Attributes of an operator that looks at an image through a window.
+pub(super) struct Geometry {
+    pub kernel: [usize; 2],
+    pub strides: [usize; 2],
+    /// Top, left, bottom, right.
+    pub pads: [usize; 4],
+    pub dilations: [usize; 2],
+}
+
+impl Geometry {
+    pub fn read(info: &KernelContext<'_>) -> ort::Result<Self> {
+        Ok(Self {
+            kernel: list(info, "kernel")?,
+            strides: list(info, "strides")?,
+            pads: list(info, "pads")?,
+            dilations: list(info, "dilations")?,
+        })
+    }
+}
+
 /// A mistake in how a graph uses one of our operators.
 pub(super) fn misuse(what: &str) -> ort::Error {
     ort::Error::new(what.to_owned())

@@ -4,7 +4,7 @@
 //!
 //! x `[B, C, H, W]` to `[B, Ho Wo, kh kw C]`, channels innermost, zeros where the kernel sees padding.
 
-use super::kernel::{Kernel, axes, list, misuse, operand, parallel};
+use super::kernel::{Geometry, Kernel, axes, misuse, operand, parallel};
 use crate::graph::ops::conv_length;
 use crate::simd::vectorized;
 use ort::operator::ComputeContext;
@@ -14,23 +14,9 @@ pub(super) const UNFOLD: Kernel<Geometry> = Kernel {
     name: "Unfold",
     inputs: &[Float32],
     outputs: 1,
-    read: |info| {
-        Ok(Geometry {
-            kernel: list(info, "kernel")?,
-            strides: list(info, "strides")?,
-            pads: list(info, "pads")?,
-            dilations: list(info, "dilations")?,
-        })
-    },
+    read: Geometry::read,
     compute,
 };
-
-pub(super) struct Geometry {
-    kernel: [usize; 2],
-    strides: [usize; 2],
-    pads: [usize; 4],
-    dilations: [usize; 2],
-}
 
 impl Geometry {
     /// Output height and width.
