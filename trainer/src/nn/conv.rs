@@ -86,8 +86,8 @@ impl ConvNorm {
         layer.apply(net, input, net.mask)
     }
 
-    /// The convolution over a whole row.
-    fn layer(&self) -> NormedConvolution {
+    /// The layer over a whole row.
+    pub fn layer(&self) -> NormedConvolution {
         let [before, after] = self.padding();
         let convolution = Convolution::along_time(&self.name, self.outputs, self.kernel)
             .with_strides([1, self.stride])
@@ -110,16 +110,5 @@ impl ConvNorm {
         let next = net.graph.narrow(joined, 3, length - context, context)?;
         net.next_state(next)?;
         Ok(joined)
-    }
-
-    /// See [`NormedConvolution::fold`].
-    ///
-    /// # Errors
-    /// What `get` reports.
-    pub fn fold<'a>(
-        &self,
-        get: impl Fn(&str) -> Result<&'a [f32]>,
-    ) -> Result<(Vec<f32>, Vec<f32>)> {
-        self.layer().fold(get)
     }
 }

@@ -7,11 +7,12 @@
 //! over C and 17, 17, 21, 21, 25, 25 over 2 C; k = 29 with dilation 2 over 2 C; a pointwise layer of 4 C; a linear map.
 //! It sees whole utterances.
 
+use super::{HEAD, fold_layers, head, inputs, keep};
 use crate::Result;
 use crate::config::{Context, ModelConfig};
-use crate::graph::{ConvAttributes, DType, Value};
+use crate::graph::{ConvAttributes, Value};
 use crate::network::{Built, Lookup, Network};
-use crate::nn::{ConvNorm, Form, Init, Net, folded_names};
+use crate::nn::{ConvNorm, Init, Net};
 use std::collections::HashMap;
 
 /// Taps and width, in C, of the blocks.
@@ -213,16 +214,9 @@ impl Network for JasperStudent {
     }
 
     fn build(&self, net: &mut Net, frames: usize) -> Result<Built> {
-        let features = net
-            .graph
-            .input("features", DType::F32, &[1, self.features, 1, frames])?;
-        if matches!(net.form, Form::Train | Form::Evaluate) {
-            let mask = [1, 1, 1, frames / self.config.stride];
-            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
-        }
-        if net.form == Form::Train && self.config.dropout > 0.0 {
-            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
-        }
+        let shape = [1, self.features, 1, frames];
+        let steps = frames / self.config.stride;
+        let features = inputs(net, &shape, steps, self.config.dropout)?;
         let mut x = self.stem().apply(net, features)?;
         let mut hidden = Vec::with_capacity(BLOCKS.len());
         for index in 0..BLOCKS.len() {
@@ -240,39 +234,15 @@ impl Network for JasperStudent {
         }
         x = self.last().apply(net, x)?;
         x = self.widen().apply(net, x)?;
-        let width = 4 * self.config.channels;
-        let weight = net.parameter(
-            "head.weight",
-            &[self.vocabulary, width, 1, 1],
-            Init::Linear { fan_in: width },
-            true,
-        )?;
-        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
-        let logits = net
-            .graph
-            .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built {
-            features,
-            logits,
-            hidden,
-            attention: None,
-        })
+        head(net, features, hidden, x, self.vocabulary)
     }
 
     fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
-        let mut folded = HashMap::new();
-        for layer in self.points() {
-            let (weight, bias) = layer.fold(get)?;
-            let (weight_name, bias_name) = folded_names(&layer.name);
-            folded.insert(weight_name, weight);
-            folded.insert(bias_name, bias);
-        }
+        let mut folded = fold_layers(self.points().iter().map(ConvNorm::layer), get)?;
         let depthwise = self.separables();
-        let depthwise = depthwise.iter().map(Separable::depthwise);
-        for name in depthwise.chain(["head.weight", "head.bias"].map(String::from)) {
-            let values = get(&name)?.to_vec();
-            folded.insert(name, values);
-        }
+        let depthwise: Vec<String> = depthwise.iter().map(Separable::depthwise).collect();
+        let names = depthwise.iter().map(String::as_str).chain(HEAD);
+        keep(&mut folded, names, get)?;
         Ok(folded)
     }
 }
@@ -283,6 +253,7 @@ mod tests {
     use crate::graph::exec::ParameterStore;
     use crate::graph::testing::{engine, numbers};
     use crate::network::fold;
+    use crate::nn::Form;
     use crate::train::pack::{Packer, Utterance};
     use crate::train::step::{EvaluationStep, Extras, TrainStep};
     use ndarray::Array2;

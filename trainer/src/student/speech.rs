@@ -7,11 +7,12 @@
 //! answers for input frame t, so that the graph itself is wholly causal and streams exactly. A symmetric one takes
 //! whole utterances. Its stem and blocks are also the source encoder of every teacher ([`crate::teacher`]).
 
+use super::{HEAD, fold_layers, head, inputs, keep};
 use crate::Result;
 use crate::config::ModelConfig;
-use crate::graph::{ConvAttributes, DType, Value};
+use crate::graph::Value;
 use crate::network::{Built, Encoder, Lookup, Network};
-use crate::nn::{ConvNorm, Form, Init, Net, folded_names};
+use crate::nn::{ConvNorm, Net};
 use std::collections::HashMap;
 
 /// A student's shape, from the recipe and the data.
@@ -83,17 +84,6 @@ impl SpeechStudent {
     }
 }
 
-fn fold_layers(layers: &[ConvNorm], get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
-    let mut folded = HashMap::new();
-    for layer in layers {
-        let (weight, bias) = layer.fold(get)?;
-        let (weight_name, bias_name) = folded_names(&layer.name);
-        folded.insert(weight_name, weight);
-        folded.insert(bias_name, bias);
-    }
-    Ok(folded)
-}
-
 impl Network for SpeechStudent {
     fn features(&self) -> usize {
         self.features
@@ -149,30 +139,12 @@ impl Network for SpeechStudent {
         let mut x = hidden.last().copied().unwrap_or(features);
         x = self.widen().apply(net, x)?;
         x = net.dropout(x, self.config.dropout)?;
-        let width = 2 * self.config.channels;
-        let weight = net.parameter(
-            "head.weight",
-            &[self.vocabulary, width, 1, 1],
-            Init::Linear { fan_in: width },
-            true,
-        )?;
-        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
-        let logits = net
-            .graph
-            .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built {
-            features,
-            logits,
-            hidden,
-            attention: None,
-        })
+        head(net, features, hidden, x, self.vocabulary)
     }
 
     fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
-        let mut folded = fold_layers(&self.layers(), get)?;
-        for name in ["head.weight", "head.bias"] {
-            folded.insert(name.to_owned(), get(name)?.to_vec());
-        }
+        let mut folded = fold_layers(self.layers().iter().map(ConvNorm::layer), get)?;
+        keep(&mut folded, HEAD, get)?;
         Ok(folded)
     }
 }
@@ -183,16 +155,9 @@ impl Encoder for SpeechStudent {
     }
 
     fn encode(&self, net: &mut Net, frames: usize) -> Result<(Value, Vec<Value>)> {
-        let features = net
-            .graph
-            .input("features", DType::F32, &[1, self.features, 1, frames])?;
-        if matches!(net.form, Form::Train | Form::Evaluate) {
-            let mask = [1, 1, 1, frames / self.config.stride];
-            net.mask = Some(net.graph.input("mask", DType::F32, &mask)?);
-        }
-        if net.form == Form::Train && self.config.dropout > 0.0 {
-            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
-        }
+        let shape = [1, self.features, 1, frames];
+        let steps = frames / self.config.stride;
+        let features = inputs(net, &shape, steps, self.config.dropout)?;
         let mut x = self.stem().apply(net, features)?;
         let mut hidden = Vec::with_capacity(self.config.blocks);
         for index in 0..self.config.blocks {
@@ -209,6 +174,6 @@ impl Encoder for SpeechStudent {
     }
 
     fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
-        fold_layers(&self.encoder(), get)
+        fold_layers(self.encoder().iter().map(ConvNorm::layer), get)
     }
 }

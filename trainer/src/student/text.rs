@@ -16,10 +16,11 @@
 //! is, so every provider takes the graph, at any width and batch size. There is no look-ahead to delay: a line is read
 //! whole.
 
+use super::{HEAD, fold_layers, head, inputs, keep};
 use crate::config::{ImageModelConfig, Recipe};
-use crate::graph::{ConvAttributes, DType, Value};
+use crate::graph::Value;
 use crate::network::{Built, Encoder, Lookup, Network};
-use crate::nn::{Convolution, Form, Init, Net, NormedConvolution, folded_names};
+use crate::nn::{Convolution, Form, Net, NormedConvolution};
 use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 
@@ -179,30 +180,12 @@ impl Network for TextStudent {
         let (features, hidden) = self.encode(net, columns)?;
         let last = hidden.last().copied().unwrap_or(features);
         let x = net.dropout(last, self.dropout)?;
-        let width = self.config.widths[4];
-        let weight = net.parameter(
-            "head.weight",
-            &[self.vocabulary, width, 1, 1],
-            Init::Linear { fan_in: width },
-            true,
-        )?;
-        let bias = net.parameter("head.bias", &[self.vocabulary], Init::Constant(0.0), false)?;
-        let logits = net
-            .graph
-            .conv(x, weight, Some(bias), ConvAttributes::default())?;
-        Ok(Built {
-            features,
-            logits,
-            hidden,
-            attention: None,
-        })
+        head(net, features, hidden, x, self.vocabulary)
     }
 
     fn fold<'a>(&self, get: Lookup<'_, 'a>) -> Result<HashMap<String, Vec<f32>>> {
         let mut folded = self.fold_encoder(get)?;
-        for name in ["head.weight", "head.bias"] {
-            folded.insert(name.to_owned(), get(name)?.to_vec());
-        }
+        keep(&mut folded, HEAD, get)?;
         Ok(folded)
     }
 }
@@ -223,14 +206,7 @@ impl Encoder for TextStudent {
             ));
         }
         let shape = [1, self.channels, self.height, columns];
-        let features = net.graph.input("features", DType::F32, &shape)?;
-        let steps = columns / STRIDE;
-        if matches!(net.form, Form::Train | Form::Evaluate) {
-            net.mask = Some(net.graph.input("mask", DType::F32, &[1, 1, 1, steps])?);
-        }
-        if net.form == Form::Train && self.dropout > 0.0 {
-            net.seed = Some(net.graph.input("seed", DType::I64, &[1])?);
-        }
+        let features = inputs(net, &shape, columns / STRIDE, self.dropout)?;
         let mut masks = HashMap::new();
         let mut apply = |net: &mut Net, layer: &NormedConvolution, x: Value| {
             let Convolution {
@@ -272,14 +248,7 @@ impl Encoder for TextStudent {
     }
 
     fn fold_encoder(&self, get: Lookup<'_, '_>) -> Result<HashMap<String, Vec<f32>>> {
-        let mut folded = HashMap::new();
-        for layer in self.layers() {
-            let (weight, bias) = layer.fold(get)?;
-            let (weight_name, bias_name) = folded_names(&layer.convolution.name);
-            folded.insert(weight_name, weight);
-            folded.insert(bias_name, bias);
-        }
-        Ok(folded)
+        fold_layers(self.layers(), get)
     }
 }
 
