@@ -4,24 +4,17 @@
 //! is that of scene text by custom: lower-case letters `a` to `z` and digits alone, rows without any left out.
 
 use crate::bench::{peak_memory, row};
-use crate::compare::items::folded;
+use crate::compare::items::{self, Row, folded};
 use crate::model_args::ModelArgs;
 use acolyte::model::{CtcModel, ModelState};
 use acolyte::{Decoding, Image, TextRecognizer};
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Crops read before any is timed.
 const WARM_UP: usize = 10;
-
-#[derive(Deserialize)]
-struct Labeled {
-    image: PathBuf,
-    text: String,
-}
 
 /// Measures on every manifest.
 pub fn run(model: &ModelArgs, manifests: &[PathBuf], out: &mut dyn Write) -> Result<()> {
@@ -99,24 +92,8 @@ fn measure(
 }
 
 fn crops(manifest: &Path) -> Result<Vec<(Image, String)>> {
-    let text = std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
     let folder = manifest.parent().unwrap_or(Path::new(""));
-    let mut crops = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let labeled: Labeled = serde_json::from_str(line)
-            .with_context(|| format!("{}: line {}", manifest.display(), number + 1))?;
-        let text = folded(&labeled.text);
-        if !text.is_empty() {
-            crops.push((Image::open(folder.join(labeled.image))?, text));
-        }
-    }
-    ensure!(
-        !crops.is_empty(),
-        "{}: no row with a letter or digit",
-        manifest.display()
-    );
-    Ok(crops)
+    let rows = items::read(manifest, usize::MAX)?;
+    let crop = |row: &Row| Ok((row.image(folder)?, folded(&row.text)));
+    rows.iter().map(crop).collect()
 }

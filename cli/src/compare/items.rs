@@ -1,4 +1,4 @@
-//! What models are compared on: the recordings or the crops of a manifest.
+//! What models are compared and timed on: the recordings or the crops of a manifest.
 
 use acolyte::Image;
 use acolyte::audio::Audio;
@@ -12,7 +12,7 @@ const MAX_MANIFEST: u64 = 256 << 20;
 
 /// A recording with `audio_filepath`, or a crop with `image`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     #[serde(flatten)]
     file: Source,
     pub text: String,
@@ -29,7 +29,7 @@ enum Source {
 }
 
 /// What a model reads.
-pub(super) enum Item {
+pub(crate) enum Item {
     Recording(Audio),
     Crop(Image),
 }
@@ -42,8 +42,16 @@ impl Row {
                 let samples = Audio::open(folder.join(path))?.mono(rate)?;
                 Item::Recording(Audio::new(samples, rate, 1)?)
             }
-            Source::Crop(path) => Item::Crop(Image::open(folder.join(path))?),
+            Source::Crop(_) => Item::Crop(self.image(folder)?),
         })
+    }
+
+    /// The crop, below `folder`.
+    pub fn image(&self, folder: &Path) -> Result<Image> {
+        match &self.file {
+            Source::Recording(path) => bail!("{} is a recording, no image", path.display()),
+            Source::Crop(path) => Ok(Image::open(folder.join(path))?),
+        }
     }
 
     /// Who spoke it, if the manifest tells.
@@ -77,7 +85,7 @@ pub(crate) fn folded(text: &str) -> String {
 }
 
 /// At most `most` rows of a manifest, evenly spaced. Crops without a letter or digit are no rows.
-pub(super) fn read(manifest: &Path, most: usize) -> Result<Vec<Row>> {
+pub(crate) fn read(manifest: &Path, most: usize) -> Result<Vec<Row>> {
     let about = || format!("the manifest {}", manifest.display());
     let size = std::fs::metadata(manifest).with_context(about)?.len();
     if size > MAX_MANIFEST {
