@@ -72,13 +72,21 @@ pub(crate) fn line_error(path: &Path, line: usize, message: impl std::fmt::Displ
 /// keys above, is longer than [`MAX_LINE_BYTES`], or declares a length that is not between 0 and a day; and for
 /// a manifest without rows.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Entry>> {
-    let path = path.as_ref();
+    read_rows(path.as_ref(), parse_row)
+}
+
+/// The rows of a manifest through `parse`, which takes the manifest's folder, the line's number and its text; blank lines
+/// are skipped, and there must be a row.
+pub(crate) fn read_rows<T, M: std::fmt::Display>(
+    path: &Path,
+    parse: impl Fn(&Path, usize, &str) -> std::result::Result<T, M>,
+) -> Result<Vec<T>> {
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut entries = Vec::new();
     for_each_line(path, BufReader::new(file), |line, text| {
         if !text.trim().is_empty() {
-            entries.push(parse_row(folder, line, text).map_err(|m| line_error(path, line, m))?);
+            entries.push(parse(folder, line, text).map_err(|m| line_error(path, line, m))?);
         }
         Ok(())
     })?;

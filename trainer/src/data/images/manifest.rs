@@ -1,10 +1,9 @@
 //! Manifests of images: one JSON object a line with `image` (absolute, or relative to the manifest's folder) and `text`.
 //! Other keys are ignored.
 
-use crate::data::manifest::{for_each_line, line_error};
-use crate::error::{Error, ErrorKind, Result};
+use crate::data::manifest::read_rows;
+use crate::error::Result;
 use serde::Deserialize;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// One row.
@@ -30,30 +29,15 @@ struct RawRow {
 /// `Io` if the file cannot be read; `Data`, naming file and line, for a line that is not UTF-8 JSON with the keys above;
 /// and for a manifest without rows.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut entries = Vec::new();
-    for_each_line(path, BufReader::new(file), |line, text| {
-        if text.trim().is_empty() {
-            return Ok(());
-        }
-        let row: RawRow = serde_json::from_str(text).map_err(|e| line_error(path, line, e))?;
+    read_rows(path, |folder, line, text| {
+        let row: RawRow = serde_json::from_str(text).map_err(|e| e.to_string())?;
         if row.image.as_os_str().is_empty() {
-            return Err(line_error(path, line, "`image` is empty; expected a file"));
+            return Err("`image` is empty; expected a file".to_owned());
         }
-        entries.push(Entry {
+        Ok(Entry {
             line,
             image: folder.join(row.image),
             text: row.text,
-        });
-        Ok(())
-    })?;
-    if entries.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Data,
-            "a manifest without rows; expected one JSON object a line",
-        )
-        .with_path(path));
-    }
-    Ok(entries)
+        })
+    })
 }
