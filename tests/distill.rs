@@ -7,13 +7,13 @@ use acolyte::features::Fbank;
 use acolyte::model::{CtcModel, ModelState, OrtModel, OrtOptions};
 use acolyte::spec::{FrontEnd, Role};
 use acolyte::{Decoding, LogProbs, SpeechRecognizer, Tokens};
-use acolyte_tests::{RATE, RECIPE, library, sentences, tones, write_set};
+use acolyte_tests::{Quiet, RATE, RECIPE, library, sentences, tones, write_set};
 use acolyte_trainer::ErrorKind;
 use acolyte_trainer::config::Recipe;
 use acolyte_trainer::data::speech::SpeechData;
 use acolyte_trainer::distill::stages::{Distilled, Stage, Workshop, distill};
 use acolyte_trainer::graph::exec::Engine;
-use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
+use acolyte_trainer::train::run::Observer;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,16 +27,6 @@ guards = { utterances = 40 }
 [distill]
 objectives = [{ kind = "kl" }]
 "#;
-
-struct Quiet;
-
-impl Observer for Quiet {
-    fn step(&mut self, _: &StepRecord) {}
-    fn epoch(&mut self, _: &EpochRecord) {}
-    fn note(&mut self, text: &str) {
-        panic!("nothing should go wrong here: {text}");
-    }
-}
 
 fn toy() -> tempfile::TempDir {
     let data = tempfile::tempdir().unwrap();

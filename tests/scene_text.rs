@@ -7,14 +7,14 @@ use acolyte::image::{ImageView, PixelFormat};
 use acolyte::model::{CtcModel, OrtModel, OrtOptions};
 use acolyte::spec::FrontEnd;
 use acolyte::{Crop, Decoding, ErrorKind, Image, LogProbs, Quad, TextRecognizer, Tokens};
-use acolyte_tests::library;
+use acolyte_tests::{Quiet, library};
 use acolyte_trainer::config::Recipe;
 use acolyte_trainer::data::task;
 use acolyte_trainer::distill::stages::{Workshop, distill};
 use acolyte_trainer::export::{ExportOptions, TOLERANCE, export};
 use acolyte_trainer::fixed::{FixedShape, fix};
 use acolyte_trainer::graph::exec::Engine;
-use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
+use acolyte_trainer::train::run::Observer;
 use std::sync::Arc;
 
 #[test]
@@ -152,16 +152,6 @@ ema = 0.8
 view = "same"
 objectives = [{ kind = "kl" }]
 "#;
-
-struct Quiet;
-
-impl Observer for Quiet {
-    fn step(&mut self, _: &StepRecord) {}
-    fn epoch(&mut self, _: &EpochRecord) {}
-    fn note(&mut self, text: &str) {
-        panic!("nothing should go wrong here: {text}");
-    }
-}
 
 /// The machinery of speech does all of it: the teacher reads crop and text, passes the guards, guides a reader; both
 /// run in the runtime.

@@ -24,6 +24,8 @@ mod read;
 mod scan;
 mod score;
 mod srt;
+#[cfg(test)]
+mod testing;
 mod transcribe;
 mod tune;
 

@@ -420,49 +420,22 @@ pub fn corners(quad: &Quad) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::spec;
     use acolyte::model::FakeModel;
-    use acolyte::spec::{
-        FrontEnd, GraphSpec, InputLayout, LineSpec, ModelSpec, Normalization, OutputLayout,
-        OutputValues, Role, SPEC_VERSION, Task, TokensSpec, WordMark,
-    };
+    use acolyte::spec::{FrontEnd, InputLayout, LineSpec, Normalization, Task};
     use serde_json::Value;
 
     /// Four rows for four tokens: blank, space, `a`, `b`: the brightest row of every second column is read.
     fn recognizer() -> TextRecognizer {
-        let spec = ModelSpec {
-            version: SPEC_VERSION,
-            name: "fake".into(),
-            task: Task::SceneText,
-            role: Role::Student,
-            license: "CC0-1.0".into(),
-            sha256: String::new(),
-            about: Default::default(),
-            tokens: TokensSpec {
-                pieces: ["<b>", " ", "a", "b"].map(String::from).into(),
-                blank: 0,
-                word_mark: WordMark::Separator(" ".into()),
-            },
-            front_end: FrontEnd::Line(LineSpec {
-                height: 4,
-                multiple: 4,
-                min_width: 4,
-                max_width: 64,
-                normalization: Normalization::None,
-                ..LineSpec::default()
-            }),
-            graph: GraphSpec {
-                input: "features".into(),
-                input_layout: InputLayout::BCHT,
-                input_length: None,
-                label: None,
-                given: Vec::new(),
-                output: "logits".into(),
-                output_layout: OutputLayout::BV1T,
-                output_values: OutputValues::Logits,
-            },
-            stride: 2,
-            streaming: None,
-        };
+        let front_end = FrontEnd::Line(LineSpec {
+            height: 4,
+            multiple: 4,
+            min_width: 4,
+            max_width: 64,
+            normalization: Normalization::None,
+            ..LineSpec::default()
+        });
+        let spec = spec(Task::SceneText, front_end, InputLayout::BCHT);
         TextRecognizer::new(FakeModel::new(spec).unwrap()).unwrap()
     }
 

@@ -280,46 +280,19 @@ fn milliseconds(seconds: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::spec;
     use acolyte::model::FakeModel;
-    use acolyte::spec::{
-        FrontEnd, GraphSpec, InputLayout, LogGuard, LogMelSpec, ModelSpec, OutputLayout,
-        OutputValues, Role, SPEC_VERSION, Task, TokensSpec, WordMark,
-    };
+    use acolyte::spec::{FrontEnd, InputLayout, LogGuard, LogMelSpec, Task};
     use serde_json::Value;
 
     /// Four filters for four tokens: blank, space, `a`, `b`; a high tone reads as `b`.
     fn recognizer() -> SpeechRecognizer {
-        let spec = ModelSpec {
-            version: SPEC_VERSION,
-            name: "fake".into(),
-            task: Task::Speech,
-            role: Role::Student,
-            license: "CC0-1.0".into(),
-            sha256: String::new(),
-            about: Default::default(),
-            tokens: TokensSpec {
-                pieces: ["<b>", " ", "a", "b"].map(String::from).into(),
-                blank: 0,
-                word_mark: WordMark::Separator(" ".into()),
-            },
-            front_end: FrontEnd::LogMel(LogMelSpec {
-                mels: 4,
-                log: LogGuard::Floor(1e-2),
-                ..LogMelSpec::default()
-            }),
-            graph: GraphSpec {
-                input: "features".into(),
-                input_layout: InputLayout::BF1T,
-                input_length: None,
-                label: None,
-                given: Vec::new(),
-                output: "logits".into(),
-                output_layout: OutputLayout::BV1T,
-                output_values: OutputValues::Logits,
-            },
-            stride: 2,
-            streaming: None,
-        };
+        let front_end = FrontEnd::LogMel(LogMelSpec {
+            mels: 4,
+            log: LogGuard::Floor(1e-2),
+            ..LogMelSpec::default()
+        });
+        let spec = spec(Task::Speech, front_end, InputLayout::BF1T);
         SpeechRecognizer::new(FakeModel::new(spec).unwrap()).unwrap()
     }
 

@@ -6,7 +6,20 @@
 
 pub mod toy_onnx;
 
+use acolyte_trainer::train::run::{EpochRecord, Observer, StepRecord};
 use std::path::{Path, PathBuf};
+
+/// Watches a training in which nothing may go wrong.
+#[derive(Debug)]
+pub struct Quiet;
+
+impl Observer for Quiet {
+    fn step(&mut self, _: &StepRecord) {}
+    fn epoch(&mut self, _: &EpochRecord) {}
+    fn note(&mut self, text: &str) {
+        panic!("nothing should go wrong here: {text}");
+    }
+}
 
 /// Sample rate of the toy language.
 pub const RATE: u32 = 16_000;

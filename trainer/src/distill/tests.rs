@@ -5,7 +5,7 @@ use super::{Distillation, Guidance, Guide};
 use crate::config::{
     Context, DistillConfig, FrameSelection, ModelConfig, ObjectiveConfig, ObjectiveKind,
 };
-use crate::graph::exec::ParameterStore;
+use crate::graph::exec::{Engine, ParameterStore};
 use crate::graph::testing::{engine, evaluate, numbers};
 use crate::graph::{Graph, Value};
 use crate::network::{Built, Network};
@@ -106,6 +106,17 @@ fn distillation(config: &DistillConfig, delay: usize) -> Arc<dyn Supervision> {
     Arc::new(Distillation::new(config, Some((guide, WIDE)), delay).unwrap())
 }
 
+/// A step for rows of up to three utterances, its parameters put into `store`.
+fn train_step(
+    engine: &Engine,
+    network: &Arc<dyn Network>,
+    packer: &Packer,
+    store: &mut ParameterStore,
+    supervision: Arc<dyn Supervision>,
+) -> TrainStep {
+    TrainStep::new(engine, network, packer, 3, store, 5, Some(supervision)).unwrap()
+}
+
 /// The derivative of the loss along its gradient must be the gradient's length.
 fn check(label: &str, config: &DistillConfig, delay: usize) {
     let network: Arc<dyn Network> = Arc::new(student(delay));
@@ -113,16 +124,7 @@ fn check(label: &str, config: &DistillConfig, delay: usize) {
     let packer = packer(&*network, supervision.views());
     let engine = engine();
     let mut store = ParameterStore::new(&engine);
-    let mut step = TrainStep::new(
-        &engine,
-        &network,
-        &packer,
-        3,
-        &mut store,
-        5,
-        Some(supervision.clone()),
-    )
-    .unwrap();
+    let mut step = train_step(&engine, &network, &packer, &mut store, supervision.clone());
     let row = row(&packer);
     let outcome = step.run(&row, 1, 0.0).unwrap();
     assert!(outcome.loss.is_finite(), "{label}");
@@ -273,16 +275,7 @@ fn two_views_train_on_both_and_compare_them() {
     let packer = packer(&*network, supervision.views());
     let engine = engine();
     let mut store = ParameterStore::new(&engine);
-    let mut step = TrainStep::new(
-        &engine,
-        &network,
-        &packer,
-        3,
-        &mut store,
-        5,
-        Some(supervision),
-    )
-    .unwrap();
+    let mut step = train_step(&engine, &network, &packer, &mut store, supervision);
     let row = row(&packer);
     assert_eq!(row.segments.len(), 4);
     let outcome = step.run(&row, 1, 0.0).unwrap();
@@ -314,16 +307,13 @@ fn a_delay_moves_what_is_asked_for() {
     for delay in [0, 3] {
         let engine = engine();
         let mut store = ParameterStore::new(&engine);
-        let mut step = TrainStep::new(
+        let mut step = train_step(
             &engine,
             &network,
             &packer,
-            3,
             &mut store,
-            5,
-            Some(distillation(&config(delay), 3)),
-        )
-        .unwrap();
+            distillation(&config(delay), 3),
+        );
         losses.push(step.run(&row, 1, 0.0).unwrap().loss);
     }
     assert_ne!(losses[0], losses[1]);
