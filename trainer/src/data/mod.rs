@@ -25,7 +25,7 @@
 //!     let picks = picks(data.weights(), recipe.seed, epoch);
 //!     let order = Order::Shuffled { seed: recipe.seed, epoch };
 //!     for batch in loader.batches(plan_epoch(&*train, &picks, &shapes, epoch, order), epoch, 0)? {
-//!         let [items, channels, height, frames] = batch?.shape();
+//!         let (items, channels, height, frames) = batch?.features.dim();
 //!     }
 //! }
 //! # Ok(())
